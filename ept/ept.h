@@ -1,0 +1,111 @@
+/*
+ * The secondary MMU: from guest frames to host frames. A guest's memory is a set of regions, each
+ * a range of guest frames backed by a range of one host space; the EPT maps what the host lends,
+ * when the guest touches it, and lets go when the host takes it back (mm/notifier.h).
+ *
+ * What a CPU does around the guest (vmx/, or the soft CPU):
+ *
+ *	if (ept_enter(ept) == EPT_INVALIDATE)
+ *		INVEPT, single context, of ept_pointer(ept)
+ *	... guest runs ...
+ *	ept_leave(ept);
+ *	ept_fault(ept, ...)			when it left by an EPT violation
+ */
+#ifndef EPT_EPT_H
+#define EPT_EPT_H
+
+#include "mm/base/addr.h"
+#include "mm/base/check.h"
+#include "mm/mm.h"
+
+struct ept;
+
+/* What the CPU can do: SDM "VPID and EPT Capabilities" (IA32_VMX_EPT_VPID_CAP). */
+struct ept_caps {
+	unsigned max_level;		/* largest leaf: 1, 2 or 3 */
+	bool accessed_dirty;		/* A and D flags in the EPT */
+};
+
+/* Tables come from the space's host. Registers with the space. STATUS_NO_MEMORY. */
+MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out);
+/* No CPU may be inside the guest. Unregisters, drops every mapping, frees every table. */
+void ept_destroy(struct ept *ept);
+
+/* The EPTP for the VMCS and for INVEPT: SDM "Extended-Page-Table Pointer (EPTP)". Never changes. */
+uint64_t ept_pointer(const struct ept *ept);
+struct space *ept_space(const struct ept *ept);
+
+/* ------------------------------------------------------------------ regions */
+
+enum region_rights { REGION_READ_WRITE, REGION_READ_ONLY };
+
+struct region {				/* Linux: kvm_memory_slot */
+	gfn_t start;
+	uint64_t pages;
+	hva_t backing;			/* hva of the first page */
+	enum region_rights rights;
+	unsigned max_level;		/* largest leaf wanted here: 1, 2 or 3 */
+};
+
+enum { REGIONS_MAX = 32 };
+
+/*
+ * STATUS_BAD_RANGE: empty, wrapping, or beyond 48 bits; STATUS_EXISTS: overlaps; STATUS_LIMIT.
+ * Takes ept->lock.
+ */
+MUST_USE enum status ept_region_add(struct ept *ept, const struct region *region);
+/* Unmaps it and returns when no CPU can reach it. STATUS_NOT_FOUND unless one starts at `start`. */
+MUST_USE enum status ept_region_remove(struct ept *ept, gfn_t start);
+/* A copy of the region that holds the frame. */
+MUST_USE enum status ept_region_find(struct ept *ept, gfn_t frame, struct region *out);
+
+/* Guest memory as a device's DMA would see it; crosses regions; STATUS_NOT_FOUND in a hole. */
+MUST_USE enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t bytes);
+MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes);
+
+/* ------------------------------------------------------------------ faults */
+
+enum fault_result {
+	FAULT_FIXED,			/* mapped: enter again */
+	FAULT_SPURIOUS,			/* the entry allows it already: enter again */
+	FAULT_RETRY,			/* the host is changing it: enter again, it will fault again */
+	FAULT_NO_REGION,		/* nothing stands at this guest address */
+	FAULT_READ_ONLY,		/* a write to a read-only region */
+	FAULT_NO_HOST,			/* the host has no mapping, or not these rights, behind it */
+	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
+};
+
+/* One EPT violation. Called outside the guest (after ept_leave), no lock held. */
+MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access);
+
+/* ------------------------------------------------------------------ CPUs in and out of the guest */
+
+enum ept_entry { EPT_CLEAN, EPT_INVALIDATE };
+
+/*
+ * This CPU is about to enter the guest. EPT_INVALIDATE: it must drop its cached translations
+ * first. From here until ept_leave a shootdown may kick it (ept/port.h) and waits for it: a kick
+ * that comes between ept_enter and the guest's first instruction must not be lost.
+ */
+MUST_USE enum ept_entry ept_enter(struct ept *ept);
+void ept_leave(struct ept *ept);
+
+/* ------------------------------------------------------------------ figures, and checking */
+
+struct ept_stats {
+	uint64_t faults[3];		/* by access: read, write, fetch (a fetch counts as one) */
+	uint64_t mapped[3];		/* leaves installed, by level 1, 2, 3 */
+	uint64_t zapped[3];		/* leaves removed, by level */
+	uint64_t spurious, retries;
+	uint64_t invalidations;		/* brackets seen */
+	uint64_t flushes;		/* shootdowns: generations advanced */
+	uint64_t kicks;			/* CPUs that had to be interrupted for one */
+	uint64_t invepts;		/* INVEPTs asked for at entry */
+	uint64_t tables_allocated, tables_freed;
+};
+void ept_read_stats(struct ept *ept, struct ept_stats *out);
+
+/* Walks all of it and panics at the first entry that breaks a rule (I1, I7, U6). Slow. */
+void ept_verify(struct ept *ept);
+
+#endif

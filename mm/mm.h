@@ -1,0 +1,121 @@
+/*
+ * The host: a memory manager as far as a hypervisor can see one. It owns the machine's frames,
+ * gives host processes (spaces) memory on demand, and takes it away again; who maps its frames
+ * elsewhere listens (mm/notifier.h) and asks here for pages (mm_lookup).
+ *
+ * Ranges are bytes, multiples of PAGE_SIZE; a range that is empty, unaligned, wraps or leaves
+ * [0, SPACE_END) is STATUS_BAD_RANGE and changes nothing.
+ */
+#ifndef MM_MM_H
+#define MM_MM_H
+
+#include "mm/base/addr.h"
+#include "mm/base/check.h"
+
+struct host;
+struct space;
+
+/* ------------------------------------------------------------------ frames and folios */
+
+struct ram_range { hpa_t start, end; };	/* bytes [start, end) */
+
+/*
+ * Makes a host out of RAM that nobody uses. Partial pages at the ends of ranges are left out;
+ * its own tables (struct host, folio metadata) are taken from the ranges. `ranges` may come in
+ * any order but must not overlap. STATUS_NO_MEMORY when no range can hold the metadata.
+ */
+MUST_USE enum status host_create(const struct ram_range *ranges, unsigned count, struct host **out);
+
+struct host_stats {
+	uint64_t pages_total;		/* frames handed to the buddy allocator at creation */
+	uint64_t pages_free;
+	uint64_t metadata_bytes;	/* all metadata, and what it comes to for a 4 KiB page */
+	uint64_t metadata_bytes_per_page;
+};
+void host_read_stats(struct host *host, struct host_stats *out);
+
+/* A folio of 2^order frames, refcount 1, content undefined. Takes host->lock. */
+MUST_USE enum status folio_alloc(struct host *host, unsigned order, pfn_t *out);
+/* The same, filled with zeros. */
+MUST_USE enum status folio_alloc_zeroed(struct host *host, unsigned order, pfn_t *out);
+/* Any frame of the folio names it. The last put frees; a put without a get is a bug (panics). */
+void folio_get(struct host *host, pfn_t frame);
+void folio_put(struct host *host, pfn_t frame);
+
+unsigned folio_order(struct host *host, pfn_t frame);
+pfn_t folio_head(struct host *host, pfn_t frame);
+uint32_t folio_refcount(struct host *host, pfn_t frame);
+uint32_t folio_mapcount(struct host *host, pfn_t frame);
+
+/* Linux: folio_mark_dirty, folio_mark_accessed. Lockless; the caller keeps the folio alive. */
+void folio_mark_dirty(struct host *host, pfn_t frame);
+void folio_mark_accessed(struct host *host, pfn_t frame);
+bool folio_dirty(struct host *host, pfn_t frame);
+bool folio_accessed(struct host *host, pfn_t frame);
+
+/* ------------------------------------------------------------------ host processes */
+
+#define SPACE_END (UINT64_C(1) << 47)
+
+enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXEC = 4 };	/* or-ed together */
+enum protection { PROTECTION_NONE, PROTECTION_READ, PROTECTION_READ_WRITE };
+
+MUST_USE enum status space_create(struct host *host, struct space **out);
+/* Tells the listeners (EVENT_RELEASE), unmaps everything, frees the tables. */
+void space_destroy(struct space *space);
+struct host *space_host(struct space *space);
+
+/*
+ * Anonymous private memory, zero on demand, in folios of up to `max_level` where start and
+ * end allow. STATUS_EXISTS when it overlaps a mapping. Linux: mmap.
+ */
+MUST_USE enum status space_map(struct space *space, hva_t start, uint64_t bytes,
+			       enum protection protection, unsigned max_level);
+/* Linux: munmap. Parts without a mapping are passed over. Splits VMAs and huge entries. */
+MUST_USE enum status space_unmap(struct space *space, hva_t start, uint64_t bytes);
+/* Linux: mprotect. STATUS_NOT_FOUND when some page has no VMA; then nothing is changed. */
+MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
+				   enum protection protection);
+/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. */
+MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
+/*
+ * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh
+ * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced
+ * by others (refcount != mapcount) stay. *moved counts pages. The old frame is poisoned.
+ */
+MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t bytes,
+				   uint64_t *moved);
+/*
+ * A bracket of invalidation (mm/notifier.h) that changes no primary entry: what a listener sees
+ * of NUMA balancing or compaction that thinks better of it. The primary entries stay.
+ */
+MUST_USE enum status space_invalidate(struct space *space, hva_t start, uint64_t bytes);
+
+/* Reads and writes a process's memory as its own CPU would: faults pages in, honours rights. */
+MUST_USE enum status space_read(struct space *space, hva_t from, void *into, uint64_t bytes);
+MUST_USE enum status space_write(struct space *space, hva_t to, const void *from, uint64_t bytes);
+
+/* ------------------------------------------------------------------ secondary MMUs */
+
+/* What one walk of the primary tables finds. The frame is that of the address, not the leaf's first. */
+struct mm_page {
+	pfn_t frame;
+	unsigned level;		/* of the primary leaf: 1, 2, 3 */
+	bool writable;		/* the primary entry allows writes now */
+};
+
+/*
+ * The interface for secondary MMUs: the host page behind an address, faulted in when it has to
+ * be. The page is named, not held (no reference): it may be used only under the protocol of
+ * mm/notifier.h. STATUS_NOT_FOUND: no VMA; STATUS_NO_ACCESS: its rights do not allow `access`;
+ * STATUS_NO_MEMORY. Takes space->lock (shared, exclusive to fault). Call it without ept->lock.
+ * Linux: kvm_follow_pfn, hva_to_pfn.
+ */
+MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access access,
+			       struct mm_page *out);
+
+/* Walks everything and panics at the first broken rule: counts, flags, free lists, tables. Slow. */
+void host_verify(struct host *host);
+void space_verify(struct space *space);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * What mm tells those who map its frames elsewhere, when, and why. Linux: mmu_notifier.
+ *
+ *   mm                                          a listener (ept/notify.c)
+ *   --                                          -------------------------
+ *   start(range, event)    before it changes    drops what it maps there, waits until no CPU can
+ *                                               use it, and lends nothing there until end
+ *   ... primary entries change, frames are freed ...
+ *   end(range, event)      after                may look the range up again
+ *
+ * When start returns, nothing the listener owns reaches the range's frames. A lookup made before
+ * or inside a bracket may be out of date when it is about to be used: the listener keeps a
+ * sequence count, advanced by end, and a count of the brackets in progress, and throws the
+ * lookup away if either speaks against it (Linux: mmu_invalidate_retry). Brackets of one space
+ * nest and overlap freely; mm holds space->lock exclusively during most of them, so a listener must not
+ * look up or fault from within a callback.
+ */
+#ifndef MM_NOTIFIER_H
+#define MM_NOTIFIER_H
+
+#include "mm/base/list.h"
+#include "mm/mm.h"
+
+/* Why: Linux enum mmu_notifier_event. */
+enum mm_event {
+	EVENT_UNMAP,			/* munmap, mremap: the mapping itself goes */
+	EVENT_CLEAR,			/* entries go, the mapping stays: discard, COW, reclaim */
+	EVENT_PROTECTION,		/* rights of a whole VMA change: mprotect */
+	EVENT_MIGRATE,			/* the content moves to other frames */
+	EVENT_RELEASE,			/* the space ends */
+};
+
+struct mm_range {
+	hva_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
+	enum mm_event event;
+};
+
+struct notifier;
+
+struct notifier_ops {
+	void (*start)(struct notifier *self, const struct mm_range *range);
+	void (*end)(struct notifier *self, const struct mm_range *range);
+	/* The space ends: drop everything, for ever. No start or end follows; self is unlinked. */
+	void (*release)(struct notifier *self);
+};
+
+struct notifier {
+	const struct notifier_ops *ops;
+	struct list_node link;		/* space->notifiers, under space->lock */
+};
+
+/* Both take space->lock exclusively: neither returns while a bracket is open. */
+void notifier_register(struct space *space, struct notifier *notifier);
+void notifier_unregister(struct space *space, struct notifier *notifier);
+
+#endif

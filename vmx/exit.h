@@ -1,0 +1,71 @@
+/*
+ * VM exits, decoded into a value and judged by nobody here. SDM "Basic VM-Exit Information".
+ */
+#ifndef VMX_EXIT_H
+#define VMX_EXIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mm/mm.h"
+
+enum exit_kind {
+	EXIT_EXCEPTION,			/* an exception that was asked for (vm_catch_exceptions) */
+	EXIT_INTERRUPT,			/* external interrupt: the host has handled it */
+	EXIT_KICK,			/* NMI: somebody wants this CPU out of the guest */
+	EXIT_TRIPLE_FAULT,
+	EXIT_TIMER,			/* the time given to vcpu_run is over */
+	EXIT_IRQ_WINDOW,		/* vcpu_want_irq_window: it can take an interrupt now */
+	EXIT_CPUID,
+	EXIT_HLT,
+	EXIT_VMCALL,
+	EXIT_CR_ACCESS,
+	EXIT_IO,
+	EXIT_RDMSR,
+	EXIT_WRMSR,
+	EXIT_EPT_VIOLATION,
+	EXIT_EPT_MISCONFIGURATION,
+	EXIT_XSETBV,
+	EXIT_INVALID_INSTRUCTION,	/* VMX, GETSEC, ... in the guest: give it #UD */
+	EXIT_OTHER,			/* see `reason` */
+	EXIT_KINDS
+};
+
+const char *exit_kind_name(enum exit_kind kind);
+
+struct exit_io {
+	uint16_t port;
+	uint8_t size;			/* 1, 2, 4 bytes */
+	bool in, string, repeat;
+};
+
+struct exit_ept {
+	gpa_t address;
+	enum access access;		/* what the guest tried, or-ed */
+	enum access allowed;		/* what the entry allowed; SDM: bits 3..5 of the qualification */
+	bool linear_valid;		/* `linear` holds the guest linear address */
+	bool table_walk;		/* the access was to a guest paging structure */
+	uint64_t linear;
+};
+
+struct exit_cr {
+	uint8_t number;
+	uint8_t access;			/* 0 mov to, 1 mov from, 2 clts, 3 lmsw */
+	uint8_t reg;			/* general register, VMX numbering */
+	uint16_t lmsw;
+};
+
+struct vcpu_exit {
+	enum exit_kind kind;
+	uint32_t reason;		/* basic exit reason, SDM appendix "VMX Basic Exit Reasons" */
+	uint32_t length;		/* of the instruction, where the SDM defines it for this exit */
+	uint64_t qualification;
+	union {
+		struct exit_io io;
+		struct exit_ept ept;
+		struct exit_cr cr;
+		struct { uint8_t vector; bool has_error; uint32_t error; } exception;
+	};
+};
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * A virtual CPU: a VMCS, the registers that a VMCS does not hold, and its FPU. One CPU at a time
+ * runs it (the caller's scheduling sees to that); any CPU may be the next one.
+ */
+#ifndef VMX_VCPU_H
+#define VMX_VCPU_H
+
+#include "vmx/exit.h"
+#include "vmx/vm.h"
+
+struct vcpu;
+
+/* Order of SDM's register encoding in exit qualifications and ModRM. */
+enum vcpu_reg { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+		REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+		REG_RIP, REG_RFLAGS };
+
+enum vcpu_segment { SEGMENT_ES, SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_FS, SEGMENT_GS,
+		    SEGMENT_LDTR, SEGMENT_TR };
+struct vcpu_segment_state { uint16_t selector; uint32_t limit, access; uint64_t base; };
+
+enum vcpu_control { CONTROL_CR0, CONTROL_CR2, CONTROL_CR3, CONTROL_CR4, CONTROL_EFER, CONTROL_PAT };
+
+/* In the reset state of SDM "Processor State After Reset", real mode at f000:fff0. */
+MUST_USE enum status vcpu_create(struct vm *vm, struct vcpu **out);
+void vcpu_destroy(struct vcpu *vcpu);
+struct vm *vcpu_vm(struct vcpu *vcpu);
+
+/* ------------------------------------------------------------------ state, while it is not running */
+
+/* Start states: registers zero, RFLAGS 2, interrupts off, flat segments. */
+void vcpu_start_real(struct vcpu *vcpu, uint16_t segment, uint16_t offset);
+void vcpu_start_protected(struct vcpu *vcpu, uint32_t eip);		/* paging off */
+void vcpu_start_long(struct vcpu *vcpu, uint64_t rip, uint64_t cr3);	/* CPL 0 */
+
+uint64_t vcpu_reg(struct vcpu *vcpu, enum vcpu_reg reg);
+void vcpu_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t value);
+uint64_t vcpu_control(struct vcpu *vcpu, enum vcpu_control control);
+void vcpu_set_control(struct vcpu *vcpu, enum vcpu_control control, uint64_t value);
+void vcpu_segment(struct vcpu *vcpu, enum vcpu_segment segment, struct vcpu_segment_state *out);
+void vcpu_set_segment(struct vcpu *vcpu, enum vcpu_segment segment,
+		      const struct vcpu_segment_state *state);
+/* Guest TSC = host TSC + offset. */
+void vcpu_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
+uint64_t vcpu_tsc_offset(struct vcpu *vcpu);
+
+/* Past the instruction that exited, as the CPU would: clears the STI/MOV SS shadow too. */
+void vcpu_skip(struct vcpu *vcpu, uint32_t length);
+
+/* ------------------------------------------------------------------ events */
+
+enum { NO_ERROR_CODE = -1 };
+void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code);
+/* True when RFLAGS.IF, the shadows and pending events let an external interrupt in at the next entry. */
+bool vcpu_can_take_interrupt(struct vcpu *vcpu);
+void vcpu_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
+/* EXIT_IRQ_WINDOW as soon as one can be taken. */
+void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted);
+
+/* ------------------------------------------------------------------ running */
+
+/*
+ * Runs the guest on this CPU until it exits, at most `ticks` TSC ticks (0: no limit), and says
+ * why it came back. Exits that only vmx can handle never come back from here: INVEPT debts (ept_enter), host
+ * interrupts of its own. A failed VM entry panics with the VM-instruction error or the failed
+ * check's area and the guest state that matters, unless vcpu_run_checked is used.
+ */
+void vcpu_run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out);
+
+/* For tests: STATUS_BAD_FORMAT on a failed entry, after printing what vcpu_run would print. */
+MUST_USE enum status vcpu_run_checked(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out);
+
+/* The registers, controls and segments, a few lines on the console. */
+void vcpu_print(struct vcpu *vcpu);
+
+#endif
