@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mm/mm.h"
+#include "ept/ept.h"
 
 enum exit_kind {
 	EXIT_EXCEPTION,			/* an exception that was asked for (vm_catch_exceptions) */
