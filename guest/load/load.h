@@ -2,9 +2,9 @@
  * Guest images: recognised by content, checked whole, then written into guest memory. Knows no
  * VM: writes through `target`, so the same code is tested and fuzzed hosted.
  *
- *	flat (.bin)		anything whose name ends so; 64-bit, ABI of guest/abi.h
- *	multiboot 1		ELF32, or ELF64/raw with the address fields
  *	Linux bzImage		boot protocol 2.06 or later, 64-bit entry
+ *	multiboot 1		ELF32, or anything with the address fields
+ *	flat			neither of these, and the name ends in .bin; ABI of guest/abi.h
  */
 #ifndef GUEST_LOAD_LOAD_H
 #define GUEST_LOAD_LOAD_H
@@ -14,7 +14,7 @@
 
 struct load_file { const char *name; const void *bytes; uint64_t size; };
 
-/* RAM that the guest will be told of, in ascending order. */
+/* RAM that the guest will be told of, in ascending order. All of it reads as zero. */
 struct load_memory { gpa_t start; uint64_t bytes; };
 
 struct load_target {
@@ -43,7 +43,16 @@ struct load_entry {		/* how a virtual CPU starts */
 	const char *kind;		/* "flat", "multiboot", "Linux" for messages */
 };
 
+enum load_kind { LOAD_FLAT, LOAD_MULTIBOOT, LOAD_LINUX };
+
 enum { LOAD_ERROR_MAX = 200 };
+
+/*
+ * What the image is, by its first 8 KiB; guest memory is laid out after it. A failure leaves one
+ * line in `error` (LOAD_ERROR_MAX bytes): what was found and what is supported.
+ */
+MUST_USE enum status load_recognise(const struct load_file *image, enum load_kind *kind,
+				    char *error);
 
 /*
  * STATUS_OK, or a failure and one line in `error` (LOAD_ERROR_MAX bytes) that names what was
