@@ -22,7 +22,8 @@ struct ram_range { hpa_t start, end; };	/* bytes [start, end) */
 /*
  * Makes a host out of RAM that nobody uses. Partial pages at the ends of ranges are left out;
  * its own tables (struct host, folio metadata) are taken from the ranges. `ranges` may come in
- * any order but must not overlap. STATUS_NO_MEMORY when no range can hold the metadata.
+ * any order. STATUS_BAD_RANGE: one ends before it starts, or beyond 16 TiB less a page;
+ * STATUS_EXISTS: two overlap; STATUS_NO_MEMORY: none can hold the metadata.
  */
 MUST_USE enum status host_create(const struct ram_range *ranges, unsigned count, struct host **out);
 
@@ -34,11 +35,17 @@ struct host_stats {
 };
 void host_read_stats(struct host *host, struct host_stats *out);
 
-/* A folio of 2^order frames, refcount 1, content undefined. Takes host->lock. */
+/*
+ * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. STATUS_NO_MEMORY.
+ * Takes host->lock.
+ */
 MUST_USE enum status folio_alloc(struct host *host, unsigned order, pfn_t *out);
 /* The same, filled with zeros. */
 MUST_USE enum status folio_alloc_zeroed(struct host *host, unsigned order, pfn_t *out);
-/* Any frame of the folio names it. The last put frees; a put without a get is a bug (panics). */
+/*
+ * Any frame of the folio names it, here and below. The last put frees. A frame that is free, or not
+ * this host's memory, is a bug of the caller's and panics, as does a put without a get.
+ */
 void folio_get(struct host *host, pfn_t frame);
 void folio_put(struct host *host, pfn_t frame);
 
@@ -57,7 +64,8 @@ bool folio_accessed(struct host *host, pfn_t frame);
 
 #define SPACE_END (UINT64_C(1) << 47)
 
-enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXEC = 4 };	/* or-ed together */
+/* Or-ed together. A fetch needs what a read needs: a space has no right of execution. */
+enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXEC = 4 };
 enum protection { PROTECTION_NONE, PROTECTION_READ, PROTECTION_READ_WRITE };
 
 MUST_USE enum status space_create(struct host *host, struct space **out);
@@ -71,17 +79,22 @@ struct host *space_host(struct space *space);
  */
 MUST_USE enum status space_map(struct space *space, hva_t start, uint64_t bytes,
 			       enum protection protection, unsigned max_level);
-/* Linux: munmap. Parts without a mapping are passed over. Splits VMAs and huge entries. */
+/*
+ * Linux: munmap. Parts without a mapping are passed over. Splits VMAs and huge entries; like the
+ * two below, STATUS_NO_MEMORY when there is none for that, and then nothing is changed. A folio is
+ * freed when the last of its pages is unmapped.
+ */
 MUST_USE enum status space_unmap(struct space *space, hva_t start, uint64_t bytes);
 /* Linux: mprotect. STATUS_NOT_FOUND when some page has no VMA; then nothing is changed. */
 MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
 				   enum protection protection);
-/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. */
+/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Holes are no error. */
 MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
 /*
  * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh
  * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced
- * by others (refcount != mapcount) stay. *moved counts pages. The old frame is poisoned.
+ * by others (refcount != mapcount) stay. *moved counts pages, those before a STATUS_NO_MEMORY too.
+ * The old frame is poisoned.
  */
 MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t bytes,
 				   uint64_t *moved);
@@ -91,13 +104,17 @@ MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t by
  */
 MUST_USE enum status space_invalidate(struct space *space, hva_t start, uint64_t bytes);
 
-/* Reads and writes a process's memory as its own CPU would: faults pages in, honours rights. */
+/*
+ * Reads and writes a process's memory as its own CPU would: faults pages in, honours rights, sets
+ * accessed and dirty in the entries. Any address, any number of bytes, none too; what comes before
+ * the first page that can't be reached has been copied.
+ */
 MUST_USE enum status space_read(struct space *space, hva_t from, void *into, uint64_t bytes);
 MUST_USE enum status space_write(struct space *space, hva_t to, const void *from, uint64_t bytes);
 
 /* ------------------------------------------------------------------ secondary MMUs */
 
-/* What one walk of the primary tables finds. The frame is that of the address, not the leaf's first. */
+/* What one walk of the primary tables finds: the frame of the address, not the leaf's first. */
 struct mm_page {
 	pfn_t frame;
 	unsigned level;		/* of the primary leaf: 1, 2, 3 */

@@ -12,8 +12,8 @@
  * or inside a bracket may be out of date when it is about to be used: the listener keeps a
  * sequence count, advanced by end, and a count of the brackets in progress, and throws the
  * lookup away if either speaks against it (Linux: mmu_invalidate_retry). Brackets of one space
- * nest and overlap freely; mm holds space->lock exclusively during most of them, so a listener must not
- * look up or fault from within a callback.
+ * nest and overlap freely; mm holds space->lock during all of them (exclusively, but for
+ * space_invalidate), so a listener must not look up or fault from within a callback.
  */
 #ifndef MM_NOTIFIER_H
 #define MM_NOTIFIER_H

@@ -8,7 +8,7 @@
 struct list_node { struct list_node *next, *previous; };
 
 #define container_of(pointer, type, member) \
-	((type *)((char *)(pointer) - offsetof(type, member)))
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 static inline void list_init(struct list_node *head) { head->next = head->previous = head; }
 static inline bool list_empty(const struct list_node *head) { return head->next == head; }

@@ -1,0 +1,124 @@
+/*
+ * Folios: reference counts, map counts, dirty and accessed marks. Called by everybody who holds a
+ * frame. No lock: the counts and flags are atomic, the order is fixed while the folio lives.
+ *
+ * As in Linux, a leaf of a primary table holds one reference and counts once in mapcount, a
+ * secondary MMU holds neither: refcount == mapcount means that nobody else uses the folio.
+ */
+#include "mm/host.h"
+
+struct folio *folio_of(const struct host *host, pfn_t frame)
+{
+	return page_folio(host, page_head(host, frame));
+}
+
+enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
+{
+	enum status status = page_alloc(host, order, out);
+
+	if (status == STATUS_OK) {
+		struct folio *folio = page_folio(host, *out);
+
+		/* Relaxed: nobody else knows the folio yet. */
+		atomic_write_relaxed(&folio->refcount, 1);
+		atomic_write_relaxed(&folio->mapcount, 0);
+	}
+	return status;
+}
+
+enum status folio_alloc_zeroed(struct host *host, unsigned order, pfn_t *out)
+{
+	enum status status = folio_alloc(host, order, out);
+
+	if (status == STATUS_OK)
+		__builtin_memset(pfn_to_ptr(*out), 0, PAGE_SIZE << order);
+	return status;
+}
+
+void folio_get(struct host *host, pfn_t frame)
+{
+	if (!atomic_add(&folio_of(host, frame)->refcount, 1))
+		port_panic("frame 0x%lx: a reference taken to a folio that has none", frame.raw);
+}
+
+void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
+{
+	pfn_t head = page_head(host, frame);
+	struct folio *folio = page_folio(host, head);
+	uint32_t before = atomic_sub(&folio->refcount, references);
+
+	if (before < references)
+		port_panic("frame 0x%lx: more references put than were taken", frame.raw);
+	if (before > references)
+		return;
+	if (!(atomic_read(&folio->flags) & FOLIO_TABLE) && atomic_read(&folio->mapcount))
+		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
+	page_free(host, head);
+}
+
+void folio_put(struct host *host, pfn_t frame)
+{
+	folio_put_many(host, frame, 1);
+}
+
+unsigned folio_order(struct host *host, pfn_t frame)
+{
+	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_ORDER;
+}
+
+pfn_t folio_head(struct host *host, pfn_t frame)
+{
+	return page_head(host, frame);
+}
+
+uint32_t folio_refcount(struct host *host, pfn_t frame)
+{
+	return atomic_read(&folio_of(host, frame)->refcount);
+}
+
+uint32_t folio_mapcount(struct host *host, pfn_t frame)
+{
+	const struct folio *folio = folio_of(host, frame);
+
+	return atomic_read(&folio->flags) & FOLIO_TABLE ? 0 : atomic_read(&folio->mapcount);
+}
+
+void folio_map(struct host *host, pfn_t frame)
+{
+	atomic_add(&folio_of(host, frame)->mapcount, 1);
+}
+
+void folio_unmap(struct host *host, pfn_t frame)
+{
+	if (!atomic_sub(&folio_of(host, frame)->mapcount, 1))
+		port_panic("frame 0x%lx: unmapped more often than mapped", frame.raw);
+}
+
+/* Tested before it is set: a mark that stands already costs no locked operation. */
+static void set_mark(struct host *host, pfn_t frame, uint32_t mark)
+{
+	struct folio *folio = folio_of(host, frame);
+
+	if (!(atomic_read(&folio->flags) & mark))
+		atomic_or(&folio->flags, mark);
+}
+
+void folio_mark_dirty(struct host *host, pfn_t frame)
+{
+	set_mark(host, frame, FOLIO_DIRTY);
+}
+
+void folio_mark_accessed(struct host *host, pfn_t frame)
+{
+	set_mark(host, frame, FOLIO_ACCESSED);
+}
+
+bool folio_dirty(struct host *host, pfn_t frame)
+{
+	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_DIRTY;
+}
+
+bool folio_accessed(struct host *host, pfn_t frame)
+{
+	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_ACCESSED;
+}

@@ -1,0 +1,101 @@
+/*
+ * The host's inside: frames, their metadata, the buddy allocator. For mm's own files and tests.
+ *
+ * Frame numbers find their metadata through sections of 128 MiB (Linux: SPARSEMEM), so a hole
+ * between two ranges of RAM costs 16 bytes a section. Tables and sizes are fixed by host_create;
+ * what moves afterwards is under host->lock, or atomic.
+ */
+#ifndef MM_HOST_H
+#define MM_HOST_H
+
+#include "mm/base/addr.h"
+#include "mm/base/atomic.h"
+#include "mm/base/check.h"
+#include "mm/base/lock.h"
+#include "mm/mm.h"
+
+/*
+ * What is known of a frame. Only the first frame of a block (a free block of the buddy allocator,
+ * or a folio) says anything: every other one is all zeros in `flags`, a tail. So a block is made,
+ * split, merged by writing one or two words, and any tail finds its head by alignment
+ * (page_head). Linux: struct folio, struct page.
+ *
+ *	flags   31      25 24      20 19                                    0
+ *	        kind, marks   -            -                            order
+ *
+ * 20 bytes. The rest of the 32 that a page may cost is for what file pages need: a mapping
+ * pointer and an index.
+ */
+struct folio {
+	atomic32_t flags;
+	atomic32_t refcount;
+	union {
+		atomic32_t mapcount;	/* leaves of primary tables that name a frame of it */
+		uint32_t entries;	/* FOLIO_TABLE: slots that are not empty, under space->lock */
+	};
+	uint32_t next, previous;	/* frame numbers: the free list of its order, under host->lock */
+};
+
+#define FOLIO_ORDER	UINT32_C(0x1f)
+#define FOLIO_FREE	(UINT32_C(1) << 31)	/* head of a free block */
+#define FOLIO_USED	(UINT32_C(1) << 30)	/* head of a folio */
+#define FOLIO_TABLE	(UINT32_C(1) << 29)	/* a page of primary tables */
+#define FOLIO_DIRTY	(UINT32_C(1) << 28)
+#define FOLIO_ACCESSED	(UINT32_C(1) << 27)
+
+#define SECTION_SHIFT	15			/* frames: 128 MiB */
+#define SECTION_FRAMES	(UINT64_C(1) << SECTION_SHIFT)
+
+/* Frame numbers are kept in 32 bits: RAM below 16 TiB, less the last frame. */
+#define NO_FRAME	UINT32_MAX
+#define RAM_END		(UINT64_C(1) << 44)
+
+struct section {
+	struct folio *folios;			/* of frames [first, first + count) of this section */
+	uint32_t first, count;
+};
+
+/*
+ * A test's eye on the allocator: it may refuse an allocation, and sees every block that leaves or
+ * comes back. Called without host->lock. The image has none.
+ */
+struct page_watch {
+	bool (*may_alloc)(struct page_watch *self, unsigned order);
+	void (*allocated)(struct page_watch *self, pfn_t head, unsigned order);
+	void (*freeing)(struct page_watch *self, pfn_t head, unsigned order);
+};
+
+struct host {
+	/* Fixed by host_create. */
+	struct section *sections;
+	uint64_t section_count;
+	uint64_t pages_total;
+	uint64_t metadata_bytes;
+	struct page_watch *watch;
+
+	spinlock_t lock;
+	/* Under lock. */
+	uint32_t free_heads[ORDER_MAX + 1];	/* NO_FRAME: none of this order */
+	uint32_t free_orders;			/* bit n: free_heads[n] is not empty */
+	uint64_t pages_free;
+};
+
+/* page.c */
+MUST_USE enum status page_alloc(struct host *host, unsigned order, pfn_t *out);
+void page_free(struct host *host, pfn_t head);
+/* The frame's metadata, or NULL where this host has none. */
+struct folio *page_folio(const struct host *host, pfn_t frame);
+/* The first frame of the folio that holds this one; panics when it is in none. */
+pfn_t page_head(const struct host *host, pfn_t frame);
+/* Gives [start, end) to the allocator: RAM that it has never seen. */
+void page_add_range(struct host *host, pfn_t start, pfn_t end);
+void page_lists_init(struct host *host);
+
+/* folio.c: by any frame of it. */
+struct folio *folio_of(const struct host *host, pfn_t frame);
+void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
+/* Linux: folio_add_anon_rmap, folio_remove_rmap. Leaves change under space->lock. */
+void folio_map(struct host *host, pfn_t frame);
+void folio_unmap(struct host *host, pfn_t frame);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * Moving pages to other frames under the feet of whoever uses them. Called by tests, benchmarks
+ * and the demo; takes space->lock.
+ *
+ * One bracket, and one hold of the lock, for each 2 MiB of the range: a listener's shootdown is
+ * paid once for up to 512 pages, and nobody waits longer than that many copies. Inside it, page by
+ * page (Linux: migrate_pages, try_to_migrate, remove_migration_ptes):
+ *
+ *	a reference of our own		the frame stays while we look at it
+ *	entry -> migration		nobody reaches the frame by it any more
+ *	refcount == mapcount + 1?	if not, somebody may still write there: put the entry back
+ *	copy; entry -> new frame; poison and put the old one
+ */
+#include "mm/space.h"
+
+enum { POISON = 0xaa };
+
+static void copy_folio(struct host *host, pfn_t from, pfn_t to)
+{
+	__builtin_memcpy(pfn_to_ptr(to), pfn_to_ptr(from), PAGE_SIZE);
+	if (folio_dirty(host, from))
+		folio_mark_dirty(host, to);
+	if (folio_accessed(host, from))
+		folio_mark_accessed(host, to);
+}
+
+/* Returns the frame that is left over: the old one, or the new one when the page can't move. */
+static pfn_t move_page(struct space *space, uint64_t address, struct place place, pfn_t fresh)
+	HOLDS(space->lock)
+{
+	struct host *host = space->host;
+	struct gather gather = gather_begin(host);
+	pfn_t old_frame = pte_frame(place.pte);
+
+	folio_get(host, old_frame);
+	pte_t old = table_change(space, address, place, pte_migration(), CONTENT_MOVES, &gather);
+
+	gather_finish(&gather);
+
+	bool alone = folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 1;
+	pte_t new = alone ? pte_with_frame(old, fresh) : old;
+
+	if (alone)
+		copy_folio(host, old_frame, fresh);
+	/* The reference that we hold, to this frame or that, becomes the entry's. */
+	table_change(space, address, place, new, CONTENT_STAYS, &gather);
+	if (alone)
+		__builtin_memset(pfn_to_ptr(old_frame), POISON, PAGE_SIZE);
+	return alone ? old_frame : fresh;
+}
+
+static enum status migrate_bracketed(struct space *space, uint64_t start, uint64_t end,
+				     uint64_t *moved) HOLDS(space->lock)
+{
+	struct walk walk = { .at = start, .end = end };
+
+	while (walk_next(space, &walk)) {
+		pfn_t fresh;
+		enum status status;
+
+		if (walk.place.level != LEVEL_4K)
+			continue;
+		status = folio_alloc(space->host, ORDER_4K, &fresh);
+		if (status != STATUS_OK)
+			return status;
+
+		pfn_t left = move_page(space, walk.start, walk.place, fresh);
+
+		*moved += left.raw != fresh.raw;
+		folio_put(space->host, left);
+	}
+	return STATUS_OK;
+}
+
+static bool any_small_leaf(const struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock)
+{
+	struct walk walk = { .at = start, .end = end };
+
+	while (walk_next(space, &walk))
+		if (walk.place.level == LEVEL_4K)
+			return true;
+	return false;
+}
+
+enum status space_migrate(struct space *space, hva_t start, uint64_t bytes, uint64_t *moved)
+{
+	uint64_t last = start.raw + bytes;
+	enum status status = space_check_range(start, bytes);
+
+	*moved = 0;
+	for (uint64_t at = start.raw, end; status == STATUS_OK && at < last; at = end) {
+		end = (at | (level_bytes(LEVEL_2M) - 1)) + 1;
+		if (end > last)
+			end = last;
+		write_lock(&space->lock);
+		if (any_small_leaf(space, at, end)) {
+			struct mm_range range = notifier_start(space, at, end, EVENT_MIGRATE);
+
+			status = migrate_bracketed(space, at, end, moved);
+			notifier_end(space, &range);
+		}
+		write_unlock(&space->lock);
+	}
+	return status;
+}

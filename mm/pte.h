@@ -1,0 +1,104 @@
+/*
+ * Entries of the primary page tables: x86-64, four levels. SDM "4-Level Paging and 5-Level
+ * Paging". A pte_t is a value: copied, tested, built anew. A pte_slot_t is a place in a table,
+ * which the process's CPU may change at any time (A and D), so it is read and written only whole
+ * and atomically.
+ *
+ *	63  62       52 51                    12 11     9 8    7  6 5 4   3   2 1 0
+ *	NX  -            frame                    MIGRATION none PS D A PCD PWT U W P
+ *
+ * PS: a leaf at level 2 or 3. With P clear the CPU ignores the other bits (same section), and two
+ * software forms stand there: `none` keeps a page whose VMA allows nothing (Linux: _PAGE_PROTNONE,
+ * the G bit too), MIGRATION alone keeps the place of a page on the move (Linux: migration entry).
+ */
+#ifndef MM_PTE_H
+#define MM_PTE_H
+
+#include "mm/base/addr.h"
+#include "mm/base/atomic.h"
+#include "mm/mm.h"
+
+typedef struct { uint64_t bits; } pte_t;
+typedef struct { uint64_t live; } pte_slot_t;
+
+#define PTE_P		UINT64_C(0x001)
+#define PTE_W		UINT64_C(0x002)
+#define PTE_U		UINT64_C(0x004)
+#define PTE_A		UINT64_C(0x020)
+#define PTE_D		UINT64_C(0x040)
+#define PTE_PS		UINT64_C(0x080)
+#define PTE_NONE	UINT64_C(0x100)
+#define PTE_MIGRATION	UINT64_C(0x200)
+#define PTE_NX		(UINT64_C(1) << 63)
+#define PTE_FRAME	UINT64_C(0x000ffffffffff000)
+
+enum { ROOT_LEVEL = 4 };
+
+static inline pte_t pte_empty(void) { return (pte_t){ 0 }; }
+static inline pte_t pte_migration(void) { return (pte_t){ PTE_MIGRATION }; }
+static inline bool pte_is_empty(pte_t p) { return !p.bits; }
+static inline bool pte_writable(pte_t p) { return p.bits & PTE_W; }
+static inline bool pte_present(pte_t p) { return p.bits & PTE_P; }
+static inline bool pte_dirty(pte_t p) { return p.bits & PTE_D; }
+static inline pfn_t pte_frame(pte_t p) { return pfn((p.bits & PTE_FRAME) >> PAGE_SHIFT); }
+
+/* Names a page of memory, with or without rights to it. */
+static inline bool pte_leaf(pte_t p, unsigned level)
+{
+	return p.bits & (PTE_P | PTE_NONE) && (level == LEVEL_4K || p.bits & PTE_PS);
+}
+
+/* Names a table. */
+static inline bool pte_table(pte_t p, unsigned level)
+{
+	return p.bits & PTE_P && level > LEVEL_4K && !(p.bits & PTE_PS);
+}
+
+static inline pte_t pte_make_table(pfn_t table)
+{
+	return (pte_t){ table.raw << PAGE_SHIFT | PTE_P | PTE_W | PTE_U };
+}
+
+static inline pte_t pte_with_rights(pte_t p, enum protection protection)
+{
+	p.bits &= ~(PTE_P | PTE_W | PTE_NONE);
+	switch (protection) {
+	case PROTECTION_NONE: p.bits |= PTE_NONE; break;
+	case PROTECTION_READ: p.bits |= PTE_P; break;
+	case PROTECTION_READ_WRITE: p.bits |= PTE_P | PTE_W; break;
+	}
+	return p;
+}
+
+/* A leaf that has not been touched. Nobody executes from a space: no entry allows it. */
+static inline pte_t pte_make_leaf(pfn_t frame, unsigned level, enum protection protection)
+{
+	uint64_t size = level == LEVEL_4K ? 0 : PTE_PS;
+
+	return pte_with_rights((pte_t){ frame.raw << PAGE_SHIFT | size | PTE_U | PTE_NX },
+			       protection);
+}
+
+/* What the CPU does to the leaf of a page that it uses: SDM "Accessed and Dirty Flags". */
+static inline pte_t pte_touched(pte_t p, enum access access)
+{
+	return (pte_t){ p.bits | PTE_A | (access & ACCESS_WRITE ? PTE_D : 0) };
+}
+
+/* The same memory and rights, one page of the next lower level. */
+static inline pte_t pte_child(pte_t p, unsigned level, unsigned index)
+{
+	p.bits += index * level_bytes(level - 1);
+	if (level - 1 == LEVEL_4K)
+		p.bits &= ~PTE_PS;
+	return p;
+}
+
+static inline pte_t pte_with_frame(pte_t p, pfn_t frame)
+{
+	return (pte_t){ (p.bits & ~PTE_FRAME) | frame.raw << PAGE_SHIFT };
+}
+
+static inline pte_t pte_read(const pte_slot_t *slot) { return (pte_t){ atomic_read(slot) }; }
+
+#endif

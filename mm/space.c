@@ -1,0 +1,196 @@
+/*
+ * Address spaces and what a process asks of its own: map, unmap, protect, discard. The public face
+ * of the rooms below (vma.c, table.c, gather.c, notifier.c). Every operation that takes something
+ * away has one order, which is Linux's:
+ *
+ *	reserve all memory that can be needed	(may fail: nothing has changed)
+ *	notifier_start				listeners let go
+ *	entries change
+ *	gather_finish				frames and tables are freed
+ *	notifier_end
+ *
+ * Under space->lock, exclusively, from the first to the last.
+ */
+#include "mm/space.h"
+
+enum status space_check_range(hva_t start, uint64_t bytes)
+{
+	if (!bytes || (start.raw | bytes) & ~PAGE_MASK)
+		return STATUS_BAD_RANGE;
+	/* In this order, so that no sum wraps. */
+	if (start.raw >= SPACE_END || bytes > SPACE_END - start.raw)
+		return STATUS_BAD_RANGE;
+	return STATUS_OK;
+}
+
+enum status space_create(struct host *host, struct space **out)
+{
+	pfn_t frame;
+	enum status status = folio_alloc_zeroed(host, ORDER_4K, &frame);
+
+	if (status != STATUS_OK)
+		return status;
+
+	struct space *space = pfn_to_ptr(frame);
+
+	space->host = host;
+	list_init(&space->notifiers);
+	status = table_create(space);
+	if (status != STATUS_OK) {
+		folio_put(host, frame);
+		return status;
+	}
+	*out = space;
+	return STATUS_OK;
+}
+
+/* Linux: exit_mmap. */
+void space_destroy(struct space *space)
+{
+	struct gather gather = gather_begin(space->host);
+
+	write_lock(&space->lock);
+	notifier_release(space);
+	table_zap(space, 0, SPACE_END, &gather);
+	gather_finish(&gather);
+	table_destroy(space);
+	vma_free_all(space);
+	write_unlock(&space->lock);
+	folio_put(space->host, ptr_to_pfn(space));
+}
+
+struct host *space_host(struct space *space)
+{
+	return space->host;
+}
+
+enum status space_map(struct space *space, hva_t start, uint64_t bytes, enum protection protection,
+		      unsigned max_level)
+{
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+	if (max_level < LEVEL_4K || max_level > LEVEL_1G)
+		return STATUS_BAD_RANGE;
+
+	write_lock(&space->lock);
+	if (vma_any(space, start.raw, start.raw + bytes))
+		status = STATUS_EXISTS;
+	else
+		status = vma_reserve(space);
+	if (status == STATUS_OK)
+		vma_insert(space, (struct vma){ start.raw, start.raw + bytes, protection,
+						max_level });
+	write_unlock(&space->lock);
+	return status;
+}
+
+/* All memory that a change of [start, end) may need. */
+static enum status prepare(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock)
+{
+	enum status status = vma_reserve(space);
+
+	if (status == STATUS_OK)
+		status = table_split(space, start);
+	if (status == STATUS_OK)
+		status = table_split(space, end);
+	return status;
+}
+
+/* The entries of a prepared range go, inside a bracket. */
+static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event event)
+	HOLDS(space->lock)
+{
+	struct gather gather = gather_begin(space->host);
+	struct mm_range range = notifier_start(space, start, end, event);
+
+	table_zap(space, start, end, &gather);
+	gather_finish(&gather);
+	notifier_end(space, &range);
+}
+
+enum status space_unmap(struct space *space, hva_t start, uint64_t bytes)
+{
+	uint64_t end = start.raw + bytes;
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+
+	write_lock(&space->lock);
+	if (vma_any(space, start.raw, end)) {
+		status = prepare(space, start.raw, end);
+		if (status == STATUS_OK) {
+			zap(space, start.raw, end, EVENT_UNMAP);
+			vma_remove(space, start.raw, end);
+		}
+	}
+	write_unlock(&space->lock);
+	return status;
+}
+
+enum status space_discard(struct space *space, hva_t start, uint64_t bytes)
+{
+	uint64_t end = start.raw + bytes;
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+
+	write_lock(&space->lock);
+	if (vma_any(space, start.raw, end)) {
+		status = prepare(space, start.raw, end);
+		if (status == STATUS_OK)
+			zap(space, start.raw, end, EVENT_CLEAR);
+	}
+	write_unlock(&space->lock);
+	return status;
+}
+
+static void change_rights(struct space *space, uint64_t start, uint64_t end,
+			  enum protection protection) HOLDS(space->lock)
+{
+	struct gather gather = gather_begin(space->host);
+	struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION);
+
+	table_protect(space, start, end, protection, &gather);
+	gather_finish(&gather);
+	vma_protect(space, start, end, protection);
+	notifier_end(space, &range);
+}
+
+enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
+			  enum protection protection)
+{
+	uint64_t end = start.raw + bytes;
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+
+	write_lock(&space->lock);
+	status = vma_all(space, start.raw, end) ? prepare(space, start.raw, end)
+						: STATUS_NOT_FOUND;
+	if (status == STATUS_OK)
+		change_rights(space, start.raw, end, protection);
+	write_unlock(&space->lock);
+	return status;
+}
+
+enum status space_invalidate(struct space *space, hva_t start, uint64_t bytes)
+{
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+
+	/* Shared, as Linux's NUMA balancing holds mmap_lock: brackets overlap, lookups go on. */
+	read_lock(&space->lock);
+	struct mm_range range = notifier_start(space, start.raw, start.raw + bytes,
+					       EVENT_PROTECTION);
+
+	notifier_end(space, &range);
+	read_unlock(&space->lock);
+	return STATUS_OK;
+}

@@ -1,0 +1,135 @@
+/*
+ * A host process's address space, inside. For mm's own files and tests only. Everything in it is
+ * under space->lock: shared to look, exclusive to change. The one change made under the shared
+ * lock is A and D in a leaf, by atomic or, as the CPU makes it.
+ */
+#ifndef MM_SPACE_H
+#define MM_SPACE_H
+
+#include "mm/host.h"
+#include "mm/notifier.h"
+#include "mm/pte.h"
+
+struct vma {				/* Linux: vm_area_struct */
+	uint64_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
+	enum protection protection;
+	unsigned max_level;
+};
+
+struct space {
+	struct host *host;
+	rwlock_t lock;
+	pfn_t root;			/* table of level 4 */
+	struct vma *vmas;		/* sorted, disjoint; neighbours that could be one are one */
+	unsigned vma_count, vma_capacity;
+	struct list_node notifiers;
+};
+
+/* STATUS_BAD_RANGE unless [start, start + bytes) is whole pages of [0, SPACE_END), at least one. */
+MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);
+
+/* ------------------------------------------------------------------ vma.c */
+
+/* The first VMA that ends above the address: vma_count when there is none. */
+unsigned vma_search(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock);
+/* The VMA that holds the address, or NULL. */
+struct vma *vma_find(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock);
+/* Whether some page, or every page, of [start, end) has a VMA. */
+bool vma_any(const struct space *space, uint64_t start, uint64_t end) HOLDS_SHARED(space->lock);
+bool vma_all(const struct space *space, uint64_t start, uint64_t end) HOLDS_SHARED(space->lock);
+/* Room for two more VMAs, which is what any one operation can add. */
+MUST_USE enum status vma_reserve(struct space *space) HOLDS(space->lock);
+/* These three never fail after vma_reserve. */
+void vma_insert(struct space *space, struct vma vma) HOLDS(space->lock);
+void vma_remove(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock);
+void vma_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection)
+	HOLDS(space->lock);
+void vma_free_all(struct space *space) HOLDS(space->lock);
+/* STATUS_NOT_FOUND: no VMA; STATUS_NO_ACCESS. ACCESS_EXEC asks for no more than ACCESS_READ. */
+MUST_USE enum status vma_check_access(const struct space *space, uint64_t address,
+				      enum access access) HOLDS_SHARED(space->lock);
+
+/* ------------------------------------------------------------------ gather.c */
+
+/*
+ * References of entries that are gone, kept until nothing can reach the frames any more: a
+ * debt that gather_finish pays. Linux: struct mmu_gather.
+ */
+enum { GATHER_MAX = 32 };
+
+struct gather {
+	struct host *host;
+	unsigned count;
+	struct { uint32_t frame, references; } folios[GATHER_MAX];
+};
+
+static inline struct gather gather_begin(struct host *host)
+{
+	return (struct gather){ .host = host, .count = 0 };
+}
+void gather_add(struct gather *gather, pfn_t frame);
+void gather_finish(struct gather *gather);
+
+/* ------------------------------------------------------------------ table.c */
+
+/* The place where the walk for an address ends: a leaf or an entry that holds none. */
+struct place {
+	pte_slot_t *slot;
+	pte_t pte;			/* what stood there when the walk read it */
+	unsigned level;
+};
+
+/* What becomes of a page's content when its entry changes. */
+enum content {
+	CONTENT_STAYS,			/* where it is, under this entry or those that replace it */
+	CONTENT_MOVES,			/* it lives on, without an entry for now */
+	CONTENT_DIES,			/* this was its last user */
+};
+
+MUST_USE enum status table_create(struct space *space);
+struct place table_find(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock);
+/* The slot of that level for the address, tables above it made; NULL: out of memory. */
+pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level) HOLDS(space->lock);
+/*
+ * THE FUNNEL: every change of an entry. A leaf that comes takes over a reference of the caller's;
+ * the reference of one that goes is `gather`'s. A table left empty is unlinked.
+ * Returns what stood there.
+ */
+pte_t table_change(struct space *space, uint64_t address, struct place place, pte_t new,
+		  enum content content, struct gather *gather) HOLDS(space->lock);
+/* Afterwards no leaf lies across the address. The translations stay as they are. */
+MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
+/* Empties [start, end), across which no leaf may lie. */
+void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
+	HOLDS(space->lock);
+void table_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection,
+		   struct gather *gather) HOLDS(space->lock);
+/* Frees the root, which must be empty. */
+void table_destroy(struct space *space) HOLDS(space->lock);
+
+/*
+ * Leaf after leaf of [at, end), each search from the root: what the loop's body does to the
+ * tables can't mislead it.
+ *
+ *	struct walk walk = { .at = start, .end = end };
+ *	while (walk_next(space, &walk))
+ *		... walk.place, walk.start
+ */
+struct walk {
+	uint64_t at, end;		/* where to go on, and where to stop */
+	uint64_t start;			/* of the leaf found */
+	struct place place;
+};
+bool walk_next(const struct space *space, struct walk *walk) HOLDS_SHARED(space->lock);
+
+/* ------------------------------------------------------------------ fault.c, notifier.c */
+
+/* Linux: handle_mm_fault. Takes and drops space->lock; another may unmap the page again at once. */
+MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access access);
+
+struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
+			       enum mm_event event) HOLDS_SHARED(space->lock);
+void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
+void notifier_release(struct space *space) HOLDS(space->lock);
+
+#endif

@@ -1,0 +1,250 @@
+/*
+ * The primary page tables: true x86-64 tables of four levels, with leaves of 4 KiB, 2 MiB, 1 GiB.
+ * Called by space.c, fault.c, lookup.c, migrate.c under space->lock. A table's page counts its
+ * entries that are not empty (struct folio, `entries`); one that has none is not linked.
+ *
+ * A walk reads each entry once, whole, and believes only what it read; tables are linked when
+ * they are complete and freed by way of the gather. That is what a lockless walk needs, for the
+ * day when there is one (Linux: gup_fast).
+ */
+#include "mm/space.h"
+
+static pte_slot_t *slot_in(pfn_t table, uint64_t address, unsigned level)
+{
+	return (pte_slot_t *)pfn_to_ptr(table) + level_index(address, level);
+}
+
+static struct place place_at(pte_slot_t *slot, unsigned level)
+{
+	return (struct place){ slot, pte_read(slot), level };
+}
+
+static enum status alloc_table(struct space *space, pfn_t *out)
+{
+	enum status status = folio_alloc_zeroed(space->host, ORDER_4K, out);
+
+	if (status == STATUS_OK) {
+		struct folio *folio = page_folio(space->host, *out);
+
+		atomic_or(&folio->flags, FOLIO_TABLE);
+		folio->entries = 0;
+	}
+	return status;
+}
+
+enum status table_create(struct space *space)
+{
+	return alloc_table(space, &space->root);
+}
+
+void table_destroy(struct space *space)
+{
+	check(page_folio(space->host, space->root)->entries == 0);
+	folio_put(space->host, space->root);
+}
+
+/* Down to `lowest`, or to the leaf or hole where the way ends. */
+static struct place descend(const struct space *space, uint64_t address, unsigned lowest)
+	HOLDS_SHARED(space->lock)
+{
+	pfn_t table = space->root;
+
+	for (unsigned level = ROOT_LEVEL;; level--) {
+		struct place place = place_at(slot_in(table, address, level), level);
+
+		if (level == lowest || !pte_table(place.pte, level))
+			return place;
+		table = pte_frame(place.pte);
+	}
+}
+
+struct place table_find(const struct space *space, uint64_t address)
+{
+	return descend(space, address, LEVEL_4K);
+}
+
+/* ------------------------------------------------------------------ the funnel */
+
+static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
+{
+	return page_folio(space->host, ptr_to_pfn(slot));
+}
+
+/*
+ * The accounts of one change. Dirty goes from the entry to the folio when the content lives on;
+ * the content of a page that is anonymous and unmapped is gone for good, and takes its marks with
+ * it. Linux: zap_present_folio_ptes, try_to_migrate_one.
+ */
+static void account(struct space *space, const pte_slot_t *slot, unsigned level, pte_t old,
+		    pte_t new, enum content content, struct gather *gather) HOLDS(space->lock)
+{
+	bool was = pte_leaf(old, level), is = pte_leaf(new, level);
+	bool same = was && is && pte_frame(old).raw == pte_frame(new).raw;
+
+	if (is && !same)
+		folio_map(space->host, pte_frame(new));
+	if (was && !same) {
+		if (pte_dirty(old) && content == CONTENT_MOVES)
+			folio_mark_dirty(space->host, pte_frame(old));
+		folio_unmap(space->host, pte_frame(old));
+		gather_add(gather, pte_frame(old));
+	}
+	if (pte_table(old, level))
+		gather_add(gather, pte_frame(old));
+	if (pte_is_empty(old) && !pte_is_empty(new))
+		table_of(space, slot)->entries++;
+	if (!pte_is_empty(old) && pte_is_empty(new))
+		table_of(space, slot)->entries--;
+}
+
+/* Unlinks the tables on the way to an address that have become empty, from `level` upwards. */
+static void prune(struct space *space, uint64_t address, unsigned level, struct gather *gather)
+	HOLDS(space->lock)
+{
+	for (; level < ROOT_LEVEL; level++) {
+		struct place parent = descend(space, address, level + 1);
+
+		check(parent.level == level + 1 && pte_table(parent.pte, parent.level));
+		if (page_folio(space->host, pte_frame(parent.pte))->entries)
+			return;
+		atomic_xchg(parent.slot, pte_empty().bits);
+		account(space, parent.slot, parent.level, parent.pte, pte_empty(), CONTENT_DIES,
+			gather);
+	}
+}
+
+pte_t table_change(struct space *space, uint64_t address, struct place place, pte_t new,
+		   enum content content, struct gather *gather)
+{
+	/* What the exchange returns counts, not place.pte: the CPU may have set A or D since. */
+	pte_t old = { atomic_xchg(place.slot, new.bits) };
+
+	account(space, place.slot, place.level, old, new, content, gather);
+	if (pte_is_empty(new))
+		prune(space, address, place.level, gather);
+	return old;
+}
+
+/* Links a table; the entry changes only if it is still what the place says. */
+static bool link_table(struct space *space, struct place *place, pfn_t table,
+		       struct gather *gather) HOLDS(space->lock)
+{
+	pte_t new = pte_make_table(table);
+
+	if (!atomic_cmpxchg(place->slot, &place->pte.bits, new.bits))
+		return false;
+	account(space, place->slot, place->level, place->pte, new, CONTENT_STAYS, gather);
+	return true;
+}
+
+pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level)
+{
+	struct gather gather = gather_begin(space->host);
+	struct place place = descend(space, address, level);
+
+	while (place.level > level) {
+		pfn_t table;
+
+		check(pte_is_empty(place.pte));
+		if (alloc_table(space, &table) != STATUS_OK) {
+			if (place.level < ROOT_LEVEL)
+				prune(space, address, place.level, &gather);
+			gather_finish(&gather);
+			return NULL;
+		}
+		check(link_table(space, &place, table, &gather));
+		place = place_at(slot_in(table, address, place.level - 1), place.level - 1);
+	}
+	return place.slot;
+}
+
+/* ------------------------------------------------------------------ splitting */
+
+static void fill_children(pfn_t table, struct place leaf)
+{
+	pte_slot_t *slots = pfn_to_ptr(table);
+
+	/* Relaxed: the table is not linked yet; the cmpxchg that links it publishes them. */
+	for (unsigned i = 0; i < 512; i++)
+		atomic_write_relaxed(&slots[i], pte_child(leaf.pte, leaf.level, i).bits);
+}
+
+/*
+ * One leaf becomes a table of 512 that translate alike. The leaf's A and D are the children's; if
+ * the CPU sets one meanwhile, the link fails and the children are filled again. No bracket: no
+ * translation changes. Linux: __split_huge_pmd_locked, which leaves a hole for a moment.
+ */
+static enum status split_leaf(struct space *space, struct place leaf) HOLDS(space->lock)
+{
+	struct gather gather = gather_begin(space->host);
+	pfn_t table;
+	enum status status = alloc_table(space, &table);
+
+	if (status != STATUS_OK)
+		return status;
+
+	struct folio *folio = folio_of(space->host, pte_frame(leaf.pte));
+
+	/* 512 entries come, each with a count and a reference; the funnel takes the leaf's. */
+	atomic_add(&folio->refcount, 512);
+	atomic_add(&folio->mapcount, 512);
+	page_folio(space->host, table)->entries = 512;
+	do {
+		fill_children(table, leaf);
+	} while (!link_table(space, &leaf, table, &gather));
+	gather_finish(&gather);
+	return STATUS_OK;
+}
+
+enum status table_split(struct space *space, uint64_t address)
+{
+	struct place place = table_find(space, address);
+
+	while (pte_leaf(place.pte, place.level) && address & (level_bytes(place.level) - 1)) {
+		enum status status = split_leaf(space, place);
+
+		if (status != STATUS_OK)
+			return status;
+		place = table_find(space, address);
+	}
+	return STATUS_OK;
+}
+
+/* ------------------------------------------------------------------ ranges */
+
+bool walk_next(const struct space *space, struct walk *walk)
+{
+	while (walk->at < walk->end) {
+		walk->place = table_find(space, walk->at);
+		walk->start = walk->at & ~(level_bytes(walk->place.level) - 1);
+		walk->at = walk->start + level_bytes(walk->place.level);
+		if (pte_leaf(walk->place.pte, walk->place.level))
+			return true;
+	}
+	return false;
+}
+
+void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
+{
+	struct walk walk = { .at = start, .end = end };
+
+	while (walk_next(space, &walk))
+		table_change(space, walk.start, walk.place, pte_empty(), CONTENT_DIES, gather);
+}
+
+void table_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection,
+		   struct gather *gather)
+{
+	struct walk walk = { .at = start, .end = end };
+
+	while (walk_next(space, &walk)) {
+		pte_t old = walk.place.pte;
+
+		/* A cmpxchg, not the exchange of table_change: A and D set meanwhile must stay. */
+		while (!atomic_cmpxchg(walk.place.slot, &old.bits,
+				       pte_with_rights(old, protection).bits))
+			;
+		account(space, walk.place.slot, walk.place.level, old,
+			pte_with_rights(old, protection), CONTENT_STAYS, gather);
+	}
+}

@@ -1,0 +1,183 @@
+/*
+ * Every rule of the frames and of a space, checked by walking all of it. Called by tests, and by
+ * the console's command; panics at the first rule that is broken. host_verify holds host->lock,
+ * space_verify holds space->lock exclusively, so both may run beside everything else.
+ */
+#include "mm/space.h"
+
+/* ------------------------------------------------------------------ the host */
+
+struct census { uint64_t free_blocks[ORDER_MAX + 1], free_pages, used_pages; };
+
+static void check_tails(const struct host *host, uint64_t head, unsigned order)
+{
+	for (uint64_t i = 1; i < UINT64_C(1) << order; i++) {
+		const struct folio *folio = page_folio(host, pfn(head + i));
+
+		if (!folio || atomic_read(&folio->flags))
+			port_panic("frame 0x%lx: in no metadata or in two blocks", head + i);
+	}
+}
+
+/* One block, free or used; returns its pages. */
+static uint64_t count_block(const struct host *host, uint64_t head, uint32_t flags,
+			    struct census *census)
+{
+	unsigned order = flags & FOLIO_ORDER;
+	uint64_t pages = UINT64_C(1) << order;
+
+	check(order <= ORDER_MAX && !(head & (pages - 1)));
+	check_tails(host, head, order);
+	if (!(flags & FOLIO_FREE)) {
+		check(flags & FOLIO_USED);
+		census->used_pages += pages;
+		return pages;
+	}
+	check(flags == (FOLIO_FREE | order));
+	census->free_blocks[order]++;
+	census->free_pages += pages;
+	if (order < ORDER_MAX) {
+		const struct folio *buddy = page_folio(host, pfn(head ^ pages));
+
+		check(!buddy || atomic_read(&buddy->flags) != flags);	/* else: one block */
+	}
+	return pages;
+}
+
+static void count_blocks(const struct host *host, struct census *census)
+{
+	for (uint64_t at = 0; at < host->section_count << SECTION_SHIFT;) {
+		const struct folio *folio = page_folio(host, pfn(at));
+		uint32_t flags = folio ? atomic_read(&folio->flags) : 0;
+
+		at += flags ? count_block(host, at, flags, census) : 1;
+	}
+}
+
+static void check_free_list(const struct host *host, unsigned order, uint64_t blocks)
+	HOLDS(host->lock)
+{
+	uint32_t previous = NO_FRAME, at = host->free_heads[order];
+
+	check(!(host->free_orders >> order & 1) == (at == NO_FRAME));
+	while (at != NO_FRAME) {
+		const struct folio *folio = page_folio(host, pfn(at));
+
+		check(folio && atomic_read(&folio->flags) == (FOLIO_FREE | order));
+		check(folio->previous == previous);
+		check(blocks--);
+		previous = at;
+		at = folio->next;
+	}
+	check(!blocks);
+}
+
+void host_verify(struct host *host)
+{
+	struct census census = { 0 };
+
+	spin_lock(&host->lock);
+	count_blocks(host, &census);
+	for (unsigned order = 0; order <= ORDER_MAX; order++)
+		check_free_list(host, order, census.free_blocks[order]);
+	check(census.free_pages == host->pages_free);
+	check(census.free_pages + census.used_pages == host->pages_total);
+	spin_unlock(&host->lock);
+}
+
+/* ------------------------------------------------------------------ a space */
+
+static void check_vmas(const struct space *space) HOLDS_SHARED(space->lock)
+{
+	for (unsigned i = 0; i < space->vma_count; i++) {
+		const struct vma *vma = &space->vmas[i], *next = vma + 1;
+
+		check(vma->start < vma->end && vma->end <= SPACE_END);
+		check(!((vma->start | vma->end) & ~PAGE_MASK));
+		check(vma->max_level >= LEVEL_4K && vma->max_level <= LEVEL_1G);
+		if (i + 1 == space->vma_count)
+			break;
+		check(vma->end <= next->start);
+		check(vma->end != next->start || vma->protection != next->protection ||
+		      vma->max_level != next->max_level);
+	}
+}
+
+/* One table and those below; returns the leaves. */
+static uint64_t check_tables(const struct space *space, pfn_t table, unsigned level)
+	HOLDS_SHARED(space->lock)
+{
+	const struct folio *folio = page_folio(space->host, table);
+	const pte_slot_t *slots = pfn_to_ptr(table);
+	uint64_t leaves = 0;
+	uint32_t entries = 0;
+
+	check(atomic_read(&folio->flags) == (FOLIO_USED | FOLIO_TABLE));
+	check(atomic_read(&folio->refcount) == 1);
+	for (unsigned i = 0; i < 512; i++) {
+		pte_t entry = pte_read(&slots[i]);
+
+		if (pte_is_empty(entry))
+			continue;
+		entries++;
+		if (pte_table(entry, level)) {
+			leaves += check_tables(space, pte_frame(entry), level - 1);
+		} else {
+			check(pte_leaf(entry, level) && level <= LEVEL_1G);
+			leaves++;
+		}
+	}
+	check(folio->entries == entries);
+	check(entries || level == ROOT_LEVEL);
+	return leaves;
+}
+
+static void check_leaf(const struct space *space, const struct walk *walk)
+	HOLDS_SHARED(space->lock)
+{
+	pte_t pte = walk->place.pte;
+	uint64_t frames = level_pages(walk->place.level);
+	const struct folio *folio = folio_of(space->host, pte_frame(pte));
+	const struct vma *vma = vma_find(space, walk->start);
+	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
+
+	check(!(pte_frame(pte).raw & (frames - 1)));
+	check(order >= level_order(walk->place.level));
+	check(!(atomic_read(&folio->flags) & FOLIO_TABLE));
+	check(vma && walk->start + (frames << PAGE_SHIFT) <= vma->end);
+	check(pte_present(pte) == (vma->protection != PROTECTION_NONE));
+	check(pte_writable(pte) == (vma->protection == PROTECTION_READ_WRITE));
+	/* Private memory: nobody else maps the folio, so its leaves are all in this space. */
+	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
+}
+
+/*
+ * mapcount is the number of leaves: tallied in a link that a folio in use leaves free, since the
+ * leaves of one folio need not be neighbours (a page between two of them may have moved).
+ */
+static void check_mapcounts(struct space *space, uint64_t leaves) HOLDS(space->lock)
+{
+	struct walk clear = { .end = SPACE_END }, count = clear, compare = clear;
+
+	while (walk_next(space, &clear))
+		folio_of(space->host, pte_frame(clear.place.pte))->next = 0;
+	while (walk_next(space, &count)) {
+		folio_of(space->host, pte_frame(count.place.pte))->next++;
+		leaves--;
+	}
+	while (walk_next(space, &compare)) {
+		const struct folio *folio = folio_of(space->host, pte_frame(compare.place.pte));
+
+		check(folio->next == atomic_read(&folio->mapcount));
+		check_leaf(space, &compare);
+	}
+	check(!leaves);
+}
+
+void space_verify(struct space *space)
+{
+	write_lock(&space->lock);
+	check_vmas(space);
+	check_mapcounts(space, check_tables(space, space->root, ROOT_LEVEL));
+	write_unlock(&space->lock);
+}
