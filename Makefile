@@ -1,16 +1,24 @@
 # foliovisor: `make` alone lists what there is.
 #
-# Sources are found by folder: a new .c or .S file in a room is built without a change here.
+# Sources are found by folder: a new .c or .S file in a room is built without a change here. The
+# commands first install what they need (tests/tools/setup.sh), then call make again.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 BUILD    := build
-CC       ?= gcc
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
+PYTHON   := python3 -B
+SETUP    := @sh tests/tools/setup.sh
+# All processors, unless the caller said -j.
+AGAIN     = @$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
 	    -Wcast-align -Wcast-qual -Wundef -Wvla -Wimplicit-fallthrough -Wswitch-enum \
 	    -Wwrite-strings -Wpointer-arith -Wframe-larger-than=1024
+CLANG_WARNINGS := -Wthread-safety -Wthread-safety-beta -Wno-gcc-compat
 COMMON   := -std=gnu17 -g -I. $(WARNINGS)
 
 IMAGE_CFLAGS := $(COMMON) -O2 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pie -fno-pic \
@@ -19,16 +27,59 @@ IMAGE_CFLAGS := $(COMMON) -O2 -ffreestanding -mno-red-zone -mgeneral-regs-only -
 HOST_CFLAGS  := $(COMMON) -O1 -fno-omit-frame-pointer -fno-strict-aliasing -fno-pie \
 	    -fsanitize=address,undefined -fno-sanitize-recover=all
 
+# ---------------------------------------------------------------- commands
+
+.PHONY: help run test check image debug tidy clean
+help:
+	@echo 'make run     build, choose an engine, boot, run the default guest, end with a summary'
+	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
+	@echo 'make check   the part of it that needs no emulator, for every commit'
+	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
+	@echo 'make debug   as run, stopped at main() with gdb attached'
+	@echo 'make tidy    clang-tidy, cppcheck, gcc -fanalyzer, formatting'
+	@echo
+	@echo 'run and debug take ENGINE FIRMWARE CPUS MEM GUEST INITRD CMDLINE GUEST_MEM VCPUS'
+	@echo 'POLICY LOG EXEC GUEST_CONSOLE: see README.md'
+
+# What the variables ask for is judged before anything is built or started.
+run:
+	$(SETUP) python
+	@$(PYTHON) tests/tools/run.py --check
+	$(SETUP) build $$($(PYTHON) tests/tools/run.py --needs)
+	$(AGAIN) -s $(BUILD)/foliovisor.elf payloads
+	@$(PYTHON) tests/tools/run.py
+
+debug:
+	$(SETUP) python
+	@$(PYTHON) tests/tools/run.py --check --debug
+	$(SETUP) build debug $$($(PYTHON) tests/tools/run.py --needs --debug)
+	$(AGAIN) -s $(BUILD)/foliovisor.elf payloads
+	@$(PYTHON) tests/tools/run.py --debug
+
+image:
+	$(SETUP) build
+	$(AGAIN) -s $(BUILD)/foliovisor.iso $(BUILD)/foliovisor.elf
+
+check:
+	$(SETUP) python check
+	$(AGAIN) -s checks
+	@echo 'check: all well'
+
+test:
+	$(SETUP) python build check test
+	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS)
+	@$(PYTHON) tests/tools/test.py
+
+clean:
+	rm -rf $(BUILD)
+
 # ---------------------------------------------------------------- the image
 
 IMAGE_SOURCES := $(wildcard boot/*.[cS] vmx/*.[cS] mm/*.c mm/base/*.c ept/*.c guest/machine/*.c \
 	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft_cpu.c)
 IMAGE_OBJECTS := $(IMAGE_SOURCES:%=$(BUILD)/image/%.o)
 
-$(BUILD)/image/%.c.o: %.c
-	@mkdir -p $(@D)
-	@$(CC) $(IMAGE_CFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/image/%.S.o: %.S
+$(BUILD)/image/%.o: % Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(IMAGE_CFLAGS) -MMD -MP -c $< -o $@
 
@@ -36,8 +87,11 @@ $(BUILD)/foliovisor.elf: $(IMAGE_OBJECTS) linker.ld
 	@$(CC) -nostdlib -static -no-pie -Wl,-T,linker.ld,--build-id=none,-z,max-page-size=4096 \
 		-o $@ $(IMAGE_OBJECTS) -lgcc
 
-.PHONY: objects
-objects: $(IMAGE_OBJECTS)
+# ---------------------------------------------------------------- guest programs
+
+.PHONY: payloads
+payloads:
+-include guest/payload/rules.mk
 
 # ---------------------------------------------------------------- hosted unit tests (cmocka)
 
@@ -45,21 +99,37 @@ UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/
 HOSTED       := $(wildcard mm/*.c mm/base/*.c ept/*.c guest/load/*.c tests/host/*.c)
 HOST_OBJECTS := $(HOSTED:%=$(BUILD)/host/%.o)
 
-$(BUILD)/host/%.c.o: %.c
+$(BUILD)/host/%.o: % Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.c.o $(HOST_OBJECTS)
 	@mkdir -p $(@D)
 	@$(CC) -no-pie -fsanitize=address,undefined -o $@ $^ -lcmocka -lpthread
-.PRECIOUS: $(BUILD)/host/%.c.o
+$(BUILD)/unit/%.passed: $(BUILD)/unit/%
+	@timeout 120 $< >$(@:.passed=.log) 2>&1 || { cat $(@:.passed=.log); exit 1; }
+	@touch $@
+.PRECIOUS: $(BUILD)/host/%.o $(BUILD)/unit/%
 
-.PHONY: unit check
-unit: $(UNIT_TESTS)
-	@for t in $(UNIT_TESTS); do $$t || exit 1; done
+# ---------------------------------------------------------------- checks
 
-check: objects unit
+CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \
+	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) $(wildcard tests/unit/*.c))
 
-clean:
-	rm -rf $(BUILD)
+$(BUILD)/clang/image/%.o: % Makefile
+	@mkdir -p $(@D)
+	@clang $(IMAGE_CFLAGS) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
+$(BUILD)/clang/host/%.o: % Makefile
+	@mkdir -p $(@D)
+	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
+
+.PHONY: checks objects clang-objects unit layers globals
+checks: objects clang-objects unit layers globals
+objects: $(IMAGE_OBJECTS)
+clang-objects: $(CLANG_OBJECTS)
+unit: $(UNIT_TESTS:=.passed)
+layers:
+	@$(PYTHON) tests/tools/layers.py
+globals: objects
+	@$(PYTHON) tests/tools/globals.py $(BUILD)/image
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

@@ -17,7 +17,7 @@ static struct space *space;
 static int open_space(void **state)
 {
 	(void)state;
-	return space_create(arena_open(&arena, 64), &space);
+	return space_create(arena_open(&arena, 64), &space) == STATUS_OK ? 0 : -1;
 }
 
 static int close_space(void **state)
