@@ -83,9 +83,27 @@ $(BUILD)/image/%.o: % Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(IMAGE_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/foliovisor.elf: $(IMAGE_OBJECTS) linker.ld
-	@$(CC) -nostdlib -static -no-pie -Wl,-T,linker.ld,--build-id=none,-z,max-page-size=4096 \
-		-o $@ $(IMAGE_OBJECTS) -lgcc
+# Linked twice: the second link has the table of the functions' addresses, which the first gave.
+LINK_IMAGE = $(CC) -nostdlib -static -no-pie \
+	    -Wl,-T,linker.ld,--build-id=none,-z,max-page-size=4096,-z,noexecstack -o $@
+
+$(BUILD)/image/unnamed.elf: $(IMAGE_OBJECTS) linker.ld
+	@$(LINK_IMAGE) $(IMAGE_OBJECTS) -lgcc
+$(BUILD)/image/symbols.S: $(BUILD)/image/unnamed.elf boot/symbols.awk
+	@nm -n $< | awk -f boot/symbols.awk >$@
+$(BUILD)/image/symbols.o: $(BUILD)/image/symbols.S
+	@$(CC) -c $< -o $@
+$(BUILD)/foliovisor.elf: $(IMAGE_OBJECTS) $(BUILD)/image/symbols.o linker.ld
+	@$(LINK_IMAGE) $(IMAGE_OBJECTS) $(BUILD)/image/symbols.o -lgcc
+
+# One hybrid medium: BIOS and UEFI, CD and USB stick.
+$(BUILD)/foliovisor.iso: $(BUILD)/foliovisor.elf boot/grub.cfg
+	@rm -rf $(BUILD)/iso
+	@mkdir -p $(BUILD)/iso/boot/grub
+	@cp $(BUILD)/foliovisor.elf $(BUILD)/iso/boot
+	@cp boot/grub.cfg $(BUILD)/iso/boot/grub
+	@grub-mkrescue -o $@ --modules=multiboot2 --fonts= --themes= --locales= $(BUILD)/iso \
+		>$@.log 2>&1 || { cat $@.log; exit 1; }
 
 # ---------------------------------------------------------------- guest programs
 

@@ -20,4 +20,10 @@ void port_host_state(struct port_host_state *out);
 /* Time stamp counter ticks a second; SDM "Time-Stamp Counter". */
 uint64_t port_tsc_hz(void);
 
+/*
+ * The other way round, implemented by vmx: boot's NMI handler calls it with the place of the
+ * interrupted RIP, which it may change; the handler returns there. It takes no lock.
+ */
+void vmx_nmi_in_host(uint64_t *rip);
+
 #endif
