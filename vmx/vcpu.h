@@ -21,12 +21,20 @@ struct vcpu_segment_state { uint16_t selector; uint32_t limit, access; uint64_t 
 
 enum vcpu_control { CONTROL_CR0, CONTROL_CR2, CONTROL_CR3, CONTROL_CR4, CONTROL_EFER, CONTROL_PAT };
 
-/* In the reset state of SDM "Processor State After Reset", real mode at f000:fff0. */
+/*
+ * In the reset state of SDM "Processor State After Reset", real mode at f000:fff0, on a CPU with
+ * VMX on. STATUS_NO_MEMORY; STATUS_LIMIT when the VPIDs are used up.
+ */
 MUST_USE enum status vcpu_create(struct vm *vm, struct vcpu **out);
 void vcpu_destroy(struct vcpu *vcpu);
+/*
+ * Its state leaves this CPU, if it is here. Never necessary: a CPU that needs the vCPU asks for it
+ * (by NMI). But cheaper, where it is known that another CPU will run it next.
+ */
+void vcpu_put(struct vcpu *vcpu);
 struct vm *vcpu_vm(struct vcpu *vcpu);
 
-/* ------------------------------------------------------------------ state, while it is not running */
+/* ------------------------------------------------------------------ state, while at rest */
 
 /* Start states: registers zero, RFLAGS 2, interrupts off, flat segments. */
 void vcpu_start_real(struct vcpu *vcpu, uint16_t segment, uint16_t offset);
@@ -40,6 +48,9 @@ void vcpu_set_control(struct vcpu *vcpu, enum vcpu_control control, uint64_t val
 void vcpu_segment(struct vcpu *vcpu, enum vcpu_segment segment, struct vcpu_segment_state *out);
 void vcpu_set_segment(struct vcpu *vcpu, enum vcpu_segment segment,
 		      const struct vcpu_segment_state *state);
+/* STATUS_UNSUPPORTED when XSETBV would fault: give the guest #GP. */
+MUST_USE enum status vcpu_set_xcr0(struct vcpu *vcpu, uint64_t value);
+uint64_t vcpu_xcr0(struct vcpu *vcpu);
 /* Guest TSC = host TSC + offset. */
 void vcpu_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
 uint64_t vcpu_tsc_offset(struct vcpu *vcpu);
@@ -51,7 +62,7 @@ void vcpu_skip(struct vcpu *vcpu, uint32_t length);
 
 enum { NO_ERROR_CODE = -1 };
 void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code);
-/* True when RFLAGS.IF, the shadows and pending events let an external interrupt in at the next entry. */
+/* True when RFLAGS.IF, shadows and pending events let an interrupt in at the next entry. */
 bool vcpu_can_take_interrupt(struct vcpu *vcpu);
 void vcpu_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 /* EXIT_IRQ_WINDOW as soon as one can be taken. */
@@ -61,9 +72,12 @@ void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted);
 
 /*
  * Runs the guest on this CPU until it exits, at most `ticks` TSC ticks (0: no limit), and says
- * why it came back. Exits that only vmx can handle never come back from here: INVEPT debts (ept_enter), host
- * interrupts of its own. A failed VM entry panics with the VM-instruction error or the failed
- * check's area and the guest state that matters, unless vcpu_run_checked is used.
+ * why it came back. What only vmx can answer does not come back: changes of CR0 and CR4 bits that
+ * are the host's, #DB and #AC that nobody asked for, INVD, RDPMC. An entry that fails is printed:
+ * the VM-instruction error, or the failed check's area, and the guest state that matters. If the
+ * guest may have caused it (its state was refused), it is EXIT_OTHER with reason 33; else panic.
+ * Interrupts are off inside and afterwards as they were. Not from an interrupt handler that may
+ * have interrupted another function of this header.
  */
 void vcpu_run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out);
 

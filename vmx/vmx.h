@@ -14,8 +14,8 @@ bool vmx_present(void);
 
 /*
  * Reads the capability MSRs of this CPU and chooses every control from them. STATUS_UNSUPPORTED
- * when something required is missing; then `missing` (a string of at most `size` bytes) lists all of it by SDM
- * names, separated by ", ". Call once, on the boot CPU, before anything else here.
+ * when something required is missing; then `missing` (a string of at most `size` bytes) lists all
+ * of it by SDM names, separated by ", ". Call once, on the boot CPU, before anything else here.
  */
 MUST_USE enum status vmx_probe(char *missing, unsigned size);
 

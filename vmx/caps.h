@@ -1,0 +1,42 @@
+/*
+ * What this machine's VMX can do and which controls are chosen from it, once, by vmx_probe. Read
+ * only afterwards: any CPU, no lock.
+ */
+#ifndef VMX_CAPS_H
+#define VMX_CAPS_H
+
+#include "ept/ept.h"
+#include "mm/base/check.h"
+
+/* The words of controls that the table in caps.c speaks of; the last has no VMCS field. */
+enum control_word { PIN, PRIMARY, SECONDARY, EXIT, ENTRY, EPT_VPID, CONTROL_WORDS };
+
+/* Controls that are switched while a vCPU lives. SDM "Processor-Based VM-Execution Controls". */
+#define PRIMARY_IRQ_WINDOW  (UINT32_C(1) << 2)
+#define ENTRY_IA32E_GUEST   (UINT32_C(1) << 9)
+
+struct vmx_caps {
+	bool probed;			/* and found sufficient */
+	uint32_t revision;		/* of VMCSs */
+	uint32_t control[EPT_VPID];	/* what a new VMCS gets */
+	bool vpid;			/* VPIDs are in use, with: */
+	bool invvpid_single;		/* else all contexts at once */
+	bool invept_all;
+	bool pml, execute_only;		/* detected; nobody uses them yet */
+	unsigned timer_shift;		/* the preemption timer counts TSC >> this */
+	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	bool xsave;
+	uint64_t xcr0;			/* every state component this CPU has */
+	uint32_t fpu_bytes;		/* that they take */
+	struct ept_caps ept;
+};
+
+extern struct vmx_caps vmx_caps;
+
+/* A control word as the MSRs describe it, before anything is chosen. */
+uint64_t caps_allowed(enum control_word word);	/* low: must be one; high: may be one */
+
+/* Before VMXON on each CPU: STATUS_UNSUPPORTED when firmware or another model forbids it. */
+MUST_USE enum status caps_allow_vmxon(void);
+
+#endif

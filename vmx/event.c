@@ -1,0 +1,65 @@
+/*
+ * Events on their way into a guest: injection at the next entry, the window for interrupts, and
+ * those that an exit cut off. SDM "Event Injection".
+ */
+#include "vmx/caps.h"
+#include "vmx/insn.h"
+#include "vmx/vcpu.h"
+#include "vmx/vcpu_state.h"
+
+/* In real mode no exception has an error code, and an entry with one is refused. */
+void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code)
+{
+	uint32_t event = EVENT_VALID | EVENT_TYPE(TYPE_EXCEPTION) | vector;
+
+	vcpu_load(vcpu);
+	if (error_code != NO_ERROR_CODE && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE)) {
+		event |= EVENT_ERROR_CODE;
+		vmcs_write(VMCS_ENTRY_ERROR_CODE, (uint32_t)error_code);
+	}
+	vmcs_write(VMCS_ENTRY_EVENT, event);
+}
+
+bool vcpu_can_take_interrupt(struct vcpu *vcpu)
+{
+	vcpu_load(vcpu);
+	return (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+		!(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_STI | BLOCKING_MOV_SS)) &&
+		!(vmcs_read(VMCS_ENTRY_EVENT) & EVENT_VALID);
+}
+
+void vcpu_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+	vcpu_load(vcpu);
+	vmcs_write(VMCS_ENTRY_EVENT, EVENT_VALID | EVENT_TYPE(TYPE_INTERRUPT) | vector);
+}
+
+void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted)
+{
+	uint32_t primary = vcpu->primary & ~PRIMARY_IRQ_WINDOW;
+
+	if (wanted)
+		primary |= PRIMARY_IRQ_WINDOW;
+	if (primary == vcpu->primary)
+		return;
+	vcpu_load(vcpu);
+	vmcs_write(VMCS_PRIMARY_CONTROLS, primary);
+	vcpu->primary = primary;
+}
+
+/*
+ * SDM "Information for VM Exits That Occur During Event Delivery": what was being delivered when
+ * an EPT violation or the like came in between is lost unless the next entry delivers it.
+ */
+void vcpu_requeue_event(void)
+{
+	uint32_t event = (uint32_t)vmcs_read(VMCS_VECTORING_EVENT);
+
+	if (!(event & EVENT_VALID))
+		return;
+	vmcs_write(VMCS_ENTRY_EVENT, event & 0x80000fff);	/* bit 12 is undefined */
+	if (event & EVENT_ERROR_CODE)
+		vmcs_write(VMCS_ENTRY_ERROR_CODE, vmcs_read(VMCS_VECTORING_ERROR_CODE));
+	if ((event >> 8 & 7) >= TYPE_SOFT_INTERRUPT)
+		vmcs_write(VMCS_ENTRY_LENGTH, vmcs_read(VMCS_EXIT_LENGTH));
+}

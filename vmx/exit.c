@@ -1,0 +1,175 @@
+/*
+ * The current VMCS's account of an exit, as a value. One table says for each basic exit reason what
+ * kind it is and which fields the SDM defines for it; nothing else is read, since every VMREAD
+ * counts on the way of an exit.
+ */
+#include "vmx/exit.h"
+
+#include "vmx/vcpu_state.h"
+
+#define ENTRY_FAILED (UINT32_C(1) << 31)
+
+enum { QUALIFIED = 1, LENGTH = 2, BOTH = 3 };
+
+/* SDM appendix "VMX Basic Exit Reasons". */
+static const struct { uint8_t kind, fields; } reasons[] = {
+	[0] = { EXIT_EXCEPTION, QUALIFIED },	/* or NMI: EXIT_KICK */
+	[1] = { EXIT_INTERRUPT, 0 },
+	[2] = { EXIT_TRIPLE_FAULT, 0 },
+	[3] = { EXIT_OTHER, 0 },		/* INIT signal */
+	[4] = { EXIT_OTHER, QUALIFIED },	/* start-up IPI */
+	[5] = { EXIT_OTHER, 0 },
+	[6] = { EXIT_OTHER, 0 },
+	[7] = { EXIT_IRQ_WINDOW, 0 },
+	[8] = { EXIT_OTHER, 0 },		/* NMI window */
+	[9] = { EXIT_OTHER, BOTH },		/* task switch */
+	[10] = { EXIT_CPUID, LENGTH },
+	[11] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* GETSEC */
+	[12] = { EXIT_HLT, LENGTH },
+	[13] = { EXIT_OTHER, LENGTH },		/* INVD */
+	[14] = { EXIT_OTHER, BOTH },
+	[15] = { EXIT_OTHER, LENGTH },		/* RDPMC */
+	[16] = { EXIT_OTHER, LENGTH },
+	[17] = { EXIT_OTHER, LENGTH },
+	[18] = { EXIT_VMCALL, LENGTH },
+	[19] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* VMCLEAR ... VMXON */
+	[20] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[21] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[22] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[23] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[24] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[25] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[26] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[27] = { EXIT_INVALID_INSTRUCTION, LENGTH },
+	[28] = { EXIT_CR_ACCESS, BOTH },
+	[29] = { EXIT_OTHER, BOTH },		/* MOV DR */
+	[30] = { EXIT_IO, BOTH },
+	[31] = { EXIT_RDMSR, LENGTH },
+	[32] = { EXIT_WRMSR, LENGTH },
+	[33] = { EXIT_OTHER, QUALIFIED },	/* entry failed: guest state */
+	[34] = { EXIT_OTHER, QUALIFIED },	/* entry failed: MSR loading */
+	[36] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* MWAIT */
+	[37] = { EXIT_OTHER, 0 },
+	[39] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* MONITOR */
+	[40] = { EXIT_OTHER, LENGTH },
+	[41] = { EXIT_OTHER, 0 },		/* machine check during entry */
+	[48] = { EXIT_EPT_VIOLATION, QUALIFIED },
+	[49] = { EXIT_EPT_MISCONFIGURATION, 0 },
+	[50] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVEPT */
+	[51] = { EXIT_OTHER, LENGTH },
+	[52] = { EXIT_TIMER, 0 },
+	[53] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVVPID */
+	[54] = { EXIT_OTHER, LENGTH },		/* WBINVD */
+	[55] = { EXIT_XSETBV, LENGTH },
+	[58] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVPCID */
+	[59] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* VMFUNC */
+};
+
+enum { REASONS = sizeof reasons / sizeof reasons[0] };
+
+const char *exit_kind_name(enum exit_kind kind)
+{
+	static const char *const names[EXIT_KINDS] = {
+		[EXIT_EXCEPTION] = "exception",
+		[EXIT_INTERRUPT] = "interrupt",
+		[EXIT_KICK] = "kick",
+		[EXIT_TRIPLE_FAULT] = "triple_fault",
+		[EXIT_TIMER] = "timer",
+		[EXIT_IRQ_WINDOW] = "irq_window",
+		[EXIT_CPUID] = "cpuid",
+		[EXIT_HLT] = "hlt",
+		[EXIT_VMCALL] = "vmcall",
+		[EXIT_CR_ACCESS] = "cr_access",
+		[EXIT_IO] = "io",
+		[EXIT_RDMSR] = "rdmsr",
+		[EXIT_WRMSR] = "wrmsr",
+		[EXIT_EPT_VIOLATION] = "ept_violation",
+		[EXIT_EPT_MISCONFIGURATION] = "ept_misconfiguration",
+		[EXIT_XSETBV] = "xsetbv",
+		[EXIT_INVALID_INSTRUCTION] = "invalid_instruction",
+		[EXIT_OTHER] = "other",
+	};
+
+	return kind < EXIT_KINDS ? names[kind] : "unknown";
+}
+
+/* SDM "Information for VM Exits Due to Vectored Events". */
+static void decode_event(struct vcpu_exit *out)
+{
+	uint32_t event = (uint32_t)vmcs_read(VMCS_EXIT_EVENT);
+
+	if ((event >> 8 & 7) == TYPE_NMI) {
+		out->kind = EXIT_KICK;
+		return;
+	}
+	out->exception.vector = (uint8_t)event;
+	out->exception.has_error = event & EVENT_ERROR_CODE;
+	out->exception.error = out->exception.has_error ?
+		(uint32_t)vmcs_read(VMCS_EXIT_ERROR_CODE) : 0;
+	if ((event >> 8 & 7) == TYPE_SOFT_EXCEPTION)
+		out->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
+}
+
+/* SDM "Exit Qualification for I/O Instructions". */
+static void decode_io(struct vcpu_exit *out)
+{
+	uint64_t q = out->qualification;
+
+	out->io.size = (uint8_t)((q & 7) + 1);
+	out->io.in = q & 1 << 3;
+	out->io.string = q & 1 << 4;
+	out->io.repeat = q & 1 << 5;
+	out->io.port = (uint16_t)(q >> 16);
+}
+
+/* SDM "Exit Qualification for Control-Register Accesses". */
+static void decode_cr(struct vcpu_exit *out)
+{
+	uint64_t q = out->qualification;
+
+	out->cr.number = q & 15;
+	out->cr.access = q >> 4 & 3;
+	out->cr.reg = q >> 8 & 15;
+	out->cr.lmsw = (uint16_t)(q >> 16);
+}
+
+/* SDM "Exit Qualification for EPT Violations". The access bits are those of enum access. */
+static void decode_ept_violation(struct vcpu_exit *out)
+{
+	uint64_t q = out->qualification;
+
+	out->ept.address = gpa(vmcs_read(VMCS_GUEST_PHYSICAL));
+	out->ept.access = (enum access)(q & 7);
+	out->ept.allowed = (enum access)(q >> 3 & 7);
+	out->ept.linear_valid = q & 1 << 7;
+	out->ept.table_walk = out->ept.linear_valid && !(q & 1 << 8);
+	out->ept.linear = out->ept.linear_valid ? vmcs_read(VMCS_GUEST_LINEAR) : 0;
+}
+
+static void decode_ept_misconfiguration(struct vcpu_exit *out)
+{
+	out->ept = (struct exit_ept){ .address = gpa(vmcs_read(VMCS_GUEST_PHYSICAL)) };
+}
+
+bool exit_decode(struct vcpu_exit *out)
+{
+	uint32_t word = (uint32_t)vmcs_read(VMCS_EXIT_REASON), reason = word & 0xffff;
+	unsigned fields = reason < REASONS ? reasons[reason].fields : 0;
+
+	out->reason = reason;
+	out->kind = reason < REASONS ? (enum exit_kind)reasons[reason].kind : EXIT_OTHER;
+	out->qualification = fields & QUALIFIED ? vmcs_read(VMCS_QUALIFICATION) : 0;
+	out->length = fields & LENGTH ? (uint32_t)vmcs_read(VMCS_EXIT_LENGTH) : 0;
+
+	if (out->kind == EXIT_EXCEPTION)
+		decode_event(out);
+	else if (out->kind == EXIT_IO)
+		decode_io(out);
+	else if (out->kind == EXIT_CR_ACCESS)
+		decode_cr(out);
+	else if (out->kind == EXIT_EPT_VIOLATION)
+		decode_ept_violation(out);
+	else if (out->kind == EXIT_EPT_MISCONFIGURATION)
+		decode_ept_misconfiguration(out);
+	return word & ENTRY_FAILED;
+}

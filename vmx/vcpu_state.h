@@ -1,0 +1,98 @@
+/*
+ * struct vcpu and struct vm, for vmx's own files and its tests. A vCPU is loaded on at most one
+ * CPU; only that one may touch its VMCS and its live registers, and only the caller that runs or
+ * inspects it touches the struct.
+ */
+#ifndef VMX_VCPU_STATE_H
+#define VMX_VCPU_STATE_H
+
+#include "mm/base/atomic.h"
+#include "vmx/cpu.h"
+#include "vmx/vcpu.h"
+#include "vmx/vmcs.h"
+
+#define CPU_NONE UINT32_MAX
+
+/* MSRs that neither the VMCS nor the host uses: they stay in the CPU while the vCPU is loaded. */
+enum { GUEST_MSRS = 5 };
+extern const uint32_t vcpu_guest_msrs[GUEST_MSRS];
+
+struct vcpu {
+	uint64_t regs[16];		/* entry.S; SDM order, RSP is in the VMCS */
+	uint64_t host_rsp;		/* entry.S: what the HOST_RSP field holds */
+	struct vm *vm;
+	atomic32_t cpu;			/* where it is loaded, or CPU_NONE */
+	unsigned host_cpu;		/* whose host state is in the VMCS, and whose TLB knows its VPID */
+	bool launched;
+	bool flush_vpid;		/* INVVPID before the next entry */
+	uint16_t vpid;
+	uint32_t primary;		/* what the fields hold: saves the VMREAD */
+	uint32_t timer;
+	uint64_t slice;			/* TSC ticks the guest may keep host interrupts waiting */
+	uint64_t cr2, dr[4], dr6, xcr0, msrs[GUEST_MSRS];	/* while it is not loaded */
+	void *vmcs, *fpu;
+};
+
+struct vm {
+	struct ept *ept;		/* NULL: a test's own tables stand behind eptp */
+	uint64_t eptp;
+	uint32_t exceptions;
+	atomic32_t vcpus;
+	uint8_t *msr_bitmap, *io_bitmaps;	/* one page, two pages */
+};
+
+/* A VM on hand-made EPT tables, for tests: no ept_enter, no ept_leave. */
+MUST_USE enum status vm_create_raw(uint64_t eptp, struct vm **out);
+
+/* Brings the vCPU to this CPU if it is not here already; interrupts may be on. */
+void vcpu_load_slowly(struct vcpu *vcpu);
+static inline void vcpu_load(struct vcpu *vcpu)
+{
+	/* Relaxed: nobody but this CPU makes the two equal, nor unequal while it uses the vCPU. */
+	if (__builtin_expect(atomic_read_relaxed(&vcpu->cpu) != port_cpu(), 0))
+		vcpu_load_slowly(vcpu);
+}
+/* What is loaded on this CPU, if anything is, goes to memory. */
+void vcpu_unload(struct vmx_cpu *cpu);
+
+/* The VMCS of a new vCPU, which is loaded: controls, reset state. vcpu_setup.c */
+void vcpu_setup_vmcs(struct vcpu *vcpu);
+/* After CR0, CR4 or EFER changed: EFER.LMA, the IA-32e mode guest control, PDPTEs. vcpu_state.c */
+void vcpu_sync_paging(struct vcpu *vcpu);
+
+/* Instructions of a guest that vmx answers itself; true when it has. intercept.c */
+MUST_USE bool intercept_exit(struct vcpu *vcpu, const struct vcpu_exit *exit);
+
+/* Bits that belong to the host: SDM "Guest/Host Masks and Read Shadows for CR0 and CR4". */
+uint64_t vcpu_cr0_owned(void);
+uint64_t vcpu_cr4_owned(void);
+
+/* What the current VMCS says of the last exit; true when it is an entry that failed. exit.c */
+MUST_USE bool exit_decode(struct vcpu_exit *out);
+/* An event whose delivery the last exit interrupted is delivered by the next entry. event.c */
+void vcpu_requeue_event(void);
+
+/* invept.c */
+void vmx_invept(uint64_t eptp);
+void vmx_invvpid(uint16_t vpid);
+
+/* One bit in Interruption-Information fields: SDM "Interruption-Information Format". */
+#define EVENT_VALID      (UINT32_C(1) << 31)
+#define EVENT_ERROR_CODE (UINT32_C(1) << 11)
+#define EVENT_TYPE(t)    ((uint32_t)(t) << 8)
+enum { TYPE_INTERRUPT = 0, TYPE_NMI = 2, TYPE_EXCEPTION = 3, TYPE_SOFT_INTERRUPT = 4,
+       TYPE_PRIVILEGED = 5, TYPE_SOFT_EXCEPTION = 6 };
+
+/* Guest interruptibility state: SDM "Guest Non-Register State". */
+enum { BLOCKING_STI = 1, BLOCKING_MOV_SS = 2, BLOCKING_NMI = 8 };
+
+#define CR0_PE     (UINT64_C(1) << 0)
+#define CR0_ET     (UINT64_C(1) << 4)
+#define CR0_NW     (UINT64_C(1) << 29)
+#define CR0_CD     (UINT64_C(1) << 30)
+#define CR0_PG     (UINT64_C(1) << 31)
+#define CR4_PAE    (UINT64_C(1) << 5)
+#define EFER_LME   (UINT64_C(1) << 8)
+#define EFER_LMA   (UINT64_C(1) << 10)
+
+#endif
