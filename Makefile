@@ -141,13 +141,17 @@ $(BUILD)/clang/host/%.o: % Makefile
 	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
 
 .PHONY: checks objects clang-objects unit layers globals
-checks: objects clang-objects unit layers globals
+checks: objects clang-objects unit layers globals $(BUILD)/tools.passed
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)
 layers:
 	@$(PYTHON) tests/tools/layers.py
 globals: objects
-	@$(PYTHON) tests/tools/globals.py $(BUILD)/image
+	@$(PYTHON) tests/tools/no_globals.py $(BUILD)/image
+$(BUILD)/tools.passed: $(wildcard tests/tools/*.py)
+	@mkdir -p $(@D)
+	@$(PYTHON) tests/tools/selftest.py >$@.log 2>&1 || { grep -v '^ok' $@.log; exit 1; }
+	@touch $@
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

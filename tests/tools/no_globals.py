@@ -1,6 +1,6 @@
 """No mutable file-scope variable in mm/ and ept/: their objects have no .data and no .bss.
 
-	globals.py FOLDER	of the image's objects (build/image)
+	no_globals.py FOLDER	of the image's objects (build/image)
 
 Run by `make check` after the image's objects are built.
 """

@@ -1,0 +1,89 @@
+"""What `make test` runs, as data. test.py gives it life.
+
+Boot suites run every test that the image lists. Longest first, so that the two jobs that run at
+a time end together.
+"""
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import BOCHS_MODELS, Boot
+
+ROOT = Path(__file__).resolve().parents[2]
+ELF = ROOT / "build/foliovisor.elf"
+ISO = ROOT / "build/foliovisor.iso"
+WITH_PML = ("corei7_skylake_x", "corei7_icelake_u", "tigerlake")
+
+
+@dataclass
+class BootSuite:
+    name: str
+    boot: Boot
+    required: tuple = ()	# a test skipped for want of one of these has failed
+
+
+@dataclass
+class Program:
+    """Prints TAP, or, with `one_test`, passes by exit status 0 and without a word."""
+    name: str
+    command: list
+    seconds: float = 300
+    one_test: bool = False
+
+
+@dataclass
+class Scenario:
+    """tests/scenario/FILE.py: run(scenario context) -> list of results."""
+    name: str
+    file: str
+    seconds: float
+
+
+def two_cpus(boot: Boot) -> tuple:
+    return ("two CPUs",) if boot.cpus >= 2 else ()
+
+
+def qemu(name: str, **how) -> BootSuite:
+    boot = Boot("qemu", **how)
+    if not boot.pvh:
+        boot.iso = ISO
+    return BootSuite("boot/qemu-" + name, boot, two_cpus(boot))
+
+
+def bochs(model: str, cpus: int) -> BootSuite:
+    boot = Boot("bochs", cpus=cpus, mem=512, iso=ISO, model=model)
+    required = two_cpus(boot) + ("VMX",) + (("PML",) if model in WITH_PML else ())
+    return BootSuite(f"boot/bochs-{model}-{cpus}", boot, required)
+
+
+SCENARIOS = [
+    Scenario("scenario/memtest", "memtest", 1500),
+    Scenario("scenario/demo", "demo", 300),
+    Scenario("scenario/multiboot", "multiboot", 300),
+    Scenario("scenario/bad_guest", "bad_guest", 300),
+    Scenario("scenario/bad_machine", "bad_machine", 120),
+    Scenario("scenario/bad_input", "bad_input", 120),
+]
+
+BOOTS = [bochs("corei7_icelake_u", cpus) for cpus in (4, 1)]
+BOOTS += [bochs(model, 2) for model in BOCHS_MODELS]
+BOOTS += [
+    qemu("uefi-cd", firmware="uefi", cpus=2),
+    qemu("uefi-disk", firmware="uefi", cpus=1, mem=256, as_disk=True),
+    qemu("bios-cd", cpus=2),
+    qemu("bios-disk", cpus=1, mem=128, as_disk=True),
+    qemu("pvh-1cpu-64m", pvh=ELF, cpus=1, mem=64),
+    qemu("pvh-2cpu-512m", pvh=ELF, cpus=2),
+    qemu("pvh-4cpu-6144m", pvh=ELF, cpus=4, mem=6144),
+]
+
+
+def programs() -> list:
+    unit = [Program("unit/" + path.name, [str(path)]) for path in
+            sorted((ROOT / "build/unit").glob("*")) if path.suffix == ""]
+    return unit + [
+        Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
+        Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
+        Program("check/globals", ["python3", "-B", "tests/tools/no_globals.py", "build/image"],
+                one_test=True),
+        Program("check/clang", ["make", "-s", "clang-objects"], one_test=True),
+    ]
