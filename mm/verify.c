@@ -44,13 +44,25 @@ static uint64_t count_block(const struct host *host, uint64_t head, uint32_t fla
 	return pages;
 }
 
+/* The next frame after `at`, which has no metadata, that may have some. */
+static uint64_t skip_hole(const struct host *host, uint64_t at)
+{
+	uint64_t number = at >> SECTION_SHIFT;
+	uint64_t first = (number << SECTION_SHIFT) + host->sections[number].first;
+
+	return host->sections[number].count && at < first ? first : (number + 1) << SECTION_SHIFT;
+}
+
 static void count_blocks(const struct host *host, struct census *census)
 {
 	for (uint64_t at = 0; at < host->section_count << SECTION_SHIFT;) {
 		const struct folio *folio = page_folio(host, pfn(at));
 		uint32_t flags = folio ? atomic_read(&folio->flags) : 0;
 
-		at += flags ? count_block(host, at, flags, census) : 1;
+		if (!folio)
+			at = skip_hole(host, at);
+		else
+			at += flags ? count_block(host, at, flags, census) : 1;
 	}
 }
 

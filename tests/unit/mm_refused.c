@@ -1,0 +1,236 @@
+/*
+ * Every allocation refused in turn: each operation is run again and again, the first time with its
+ * first allocation refused, then its second, until one run needs no more. A refusal is a status
+ * (or a smaller folio), changes nothing that a process can see, and leaks nothing.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "mm/space.h"
+#include "tests/host/arena.h"
+
+#define MIB  UINT64_C(0x100000)
+#define BASE (UINT64_C(64) << 30)
+#define PAGES 2048		/* the 8 MiB that are looked at */
+
+static struct arena arena;
+static struct space *space;
+
+/* What each page is to a process: the frame behind it and the rights; splitting is invisible. */
+struct picture { uint64_t frames[PAGES]; uint64_t rights[PAGES]; unsigned vmas; };
+static struct picture before, after;
+
+static void take_picture(struct picture *picture) NOT_CHECKED
+{
+	memset(picture, 0, sizeof(*picture));
+	for (uint64_t i = 0; i < PAGES; i++) {
+		uint64_t address = BASE + i * PAGE_SIZE;
+		struct place place = table_find(space, address);
+		uint64_t inside = address & (level_bytes(place.level) - 1);
+		const struct vma *vma = vma_find(space, address);
+
+		if (pte_leaf(place.pte, place.level))
+			picture->frames[i] = pte_frame(place.pte).raw + (inside >> PAGE_SHIFT);
+		picture->rights[i] = vma ? vma->protection + 1u : 0;
+	}
+	picture->vmas = space->vma_count;
+}
+
+static char bytes[64];
+
+static enum status create(void)
+{
+	struct space *other;
+	enum status status = space_create(arena.host, &other);
+
+	if (status == STATUS_OK)
+		space_destroy(other);
+	return status;
+}
+
+static enum status map_first(void)
+{
+	struct space *other;
+
+	/* Its first VMA needs an array. The space itself is not what is refused here. */
+	int64_t left = arena.fail_after;
+
+	arena.fail_after = -1;
+	assert_int_equal(space_create(arena.host, &other), STATUS_OK);
+	arena.fail_after = left;
+	enum status status = space_map(other, hva(0), MIB, PROTECTION_READ, LEVEL_4K);
+
+	space_destroy(other);
+	return status;
+}
+
+static enum status unmap_inside(void)
+{
+	return space_unmap(space, hva(BASE + PAGE_SIZE), 4 * MIB);
+}
+
+static enum status discard_inside(void)
+{
+	return space_discard(space, hva(BASE + PAGE_SIZE), 4 * MIB);
+}
+
+static enum status protect_inside(void)
+{
+	return space_protect(space, hva(BASE + PAGE_SIZE), 4 * MIB, PROTECTION_NONE);
+}
+
+static enum status look_up_large(void)
+{
+	struct mm_page page;
+
+	return mm_lookup(space, hva(BASE + 6 * MIB), ACCESS_WRITE, &page);
+}
+
+static enum status look_up_far(void)
+{
+	struct mm_page page;
+
+	return mm_lookup(space, hva(PAGE_SIZE), ACCESS_WRITE, &page);
+}
+
+static enum status write_across(void)
+{
+	return space_write(space, hva(2 * PAGE_SIZE - 32), bytes, sizeof(bytes));
+}
+
+static enum status read_across(void)
+{
+	return space_read(space, hva(2 * PAGE_SIZE - 32), bytes, sizeof(bytes));
+}
+
+static enum status allocate(void)
+{
+	pfn_t frame;
+	enum status status = folio_alloc(arena.host, ORDER_2M, &frame);
+
+	if (status == STATUS_OK)
+		folio_put(arena.host, frame);
+	return status;
+}
+
+static enum status migrate(void)
+{
+	uint64_t moved;
+	enum status status = space_migrate(space, hva(BASE + 4 * MIB), 2 * MIB, &moved);
+
+	assert_int_equal(status == STATUS_OK, moved == 3);
+	return status;
+}
+
+static enum status map_until_the_array_grows(void)
+{
+	enum status status = STATUS_OK;
+	unsigned first = space->vma_count;
+
+	for (uint64_t i = 0; status == STATUS_OK && i < 200; i++)
+		status = space_map(space, hva(16 * MIB + i * 2 * PAGE_SIZE), PAGE_SIZE,
+				   PROTECTION_READ, LEVEL_4K);
+	/* Takes back what was done before the refusal, all of it in one go. */
+	assert_int_equal(space_unmap(space, hva(16 * MIB), 16 * MIB), STATUS_OK);
+	assert_int_equal(space->vma_count, first);
+	return status;
+}
+
+static int open_space(void **state)
+{
+	(void)state;
+	arena_open(&arena, 64);
+	assert_int_equal(space_create(arena.host, &space), STATUS_OK);
+	/* Two large pages, three small ones, room for another large one; and a page far away. */
+	assert_int_equal(space_map(space, hva(BASE), 8 * MIB, PROTECTION_READ_WRITE, LEVEL_2M),
+			 STATUS_OK);
+	assert_int_equal(space_map(space, hva(PAGE_SIZE), 2 * PAGE_SIZE, PROTECTION_READ_WRITE,
+				   LEVEL_4K), STATUS_OK);
+	assert_int_equal(space_write(space, hva(BASE), bytes, 1), STATUS_OK);
+	assert_int_equal(space_write(space, hva(BASE + 2 * MIB), bytes, 1), STATUS_OK);
+	arena_fail_from_order(&arena, ORDER_2M);
+	for (uint64_t i = 0; i < 3; i++)
+		assert_int_equal(space_write(space, hva(BASE + 4 * MIB + i * 5 * PAGE_SIZE), bytes,
+					     1), STATUS_OK);
+	arena_fail_after(&arena, -1);
+	return 0;
+}
+
+static int close_space(void **state)
+{
+	(void)state;
+	space_destroy(space);
+	arena_close(&arena);
+	return 0;
+}
+
+/* Whether a refusal leaves every page as it was: else the operation may have got part of the way. */
+enum effect { ALL_OR_NOTHING, PARTLY };
+
+static const struct operation {
+	const char *name;
+	enum status (*run)(void);
+	enum effect effect;
+	uint64_t refusals;		/* how many of its allocations can be refused */
+	uint64_t survived;		/* and after how many of those it goes on all the same */
+} operations[] = {
+	{ "space_create", create, ALL_OR_NOTHING, 2, 0 },
+	{ "space_map, first", map_first, ALL_OR_NOTHING, 1, 0 },
+	{ "space_unmap", unmap_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "space_discard", discard_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "space_protect", protect_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "mm_lookup, large", look_up_large, ALL_OR_NOTHING, 1, 1 },
+	{ "mm_lookup, far", look_up_far, ALL_OR_NOTHING, 3, 0 },
+	{ "space_write", write_across, PARTLY, 4, 0 },
+	{ "space_read", read_across, PARTLY, 4, 0 },
+	{ "folio_alloc", allocate, ALL_OR_NOTHING, 1, 0 },
+	{ "space_migrate", migrate, PARTLY, 3, 0 },
+	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
+};
+
+static void each_in_turn(void **state)
+{
+	for (unsigned k = 0; k < sizeof(operations) / sizeof(operations[0]); k++) {
+		const struct operation *operation = &operations[k];
+		uint64_t refusals = 0, survived = 0;
+
+		for (;;) {
+			open_space(state);
+			take_picture(&before);
+			arena_fail_after(&arena, (int64_t)refusals);
+			enum status status = operation->run();
+			uint64_t refused = arena.refused;
+
+			arena_fail_after(&arena, -1);
+			take_picture(&after);
+			space_verify(space);
+			host_verify(arena.host);
+			if (refused && status == STATUS_OK)
+				survived++;
+			else if (refused)
+				assert_int_equal(status, STATUS_NO_MEMORY);
+			if (status != STATUS_OK && operation->effect == ALL_OR_NOTHING)
+				assert_memory_equal(&before, &after, sizeof(before));
+			assert_int_equal(operation->run(), STATUS_OK);
+			space_verify(space);
+			close_space(state);
+			if (!refused)
+				break;
+			refusals++;
+		}
+		if (refusals != operation->refusals || survived != operation->survived)
+			print_error("%s: %lu refusals, %lu survived\n", operation->name, refusals,
+				    survived);
+		assert_int_equal(refusals, operation->refusals);
+		assert_int_equal(survived, operation->survived);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(each_in_turn) };
+
+	return cmocka_run_group_tests_name("mm/refused", tests, NULL, NULL);
+}
