@@ -56,11 +56,8 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 
 	while (walk_next(space, &walk)) {
 		pfn_t fresh;
-		enum status status;
+		enum status status = folio_alloc(space->host, ORDER_4K, &fresh);
 
-		if (walk.place.level != LEVEL_4K)
-			continue;
-		status = folio_alloc(space->host, ORDER_4K, &fresh);
 		if (status != STATUS_OK)
 			return status;
 
@@ -72,15 +69,13 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 	return STATUS_OK;
 }
 
+/* Inside one 2 MiB: a leaf there is 4 KiB, as all others are then, or it is alone and larger. */
 static bool any_small_leaf(const struct space *space, uint64_t start, uint64_t end)
 	HOLDS_SHARED(space->lock)
 {
 	struct walk walk = { .at = start, .end = end };
 
-	while (walk_next(space, &walk))
-		if (walk.place.level == LEVEL_4K)
-			return true;
-	return false;
+	return walk_next(space, &walk) && walk.place.level == LEVEL_4K;
 }
 
 enum status space_migrate(struct space *space, hva_t start, uint64_t bytes, uint64_t *moved)

@@ -166,7 +166,7 @@ static int close_space(void **state)
 	return 0;
 }
 
-/* Whether a refusal leaves every page as it was: else the operation may have got part of the way. */
+/* Whether a refusal leaves every page as it was, or the operation may have got part of the way. */
 enum effect { ALL_OR_NOTHING, PARTLY };
 
 static const struct operation {
