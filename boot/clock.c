@@ -31,8 +31,7 @@ static bool wait_for_pit(void)
 	return false;
 }
 
-/* 0 without a PIT. */
-static uint64_t measure(void)
+uint64_t clock_measure(void)
 {
 	uint8_t speaker = (uint8_t)(inb(PIT_SPEAKER) & ~(SPEAKER_GATE2 | SPEAKER_ON));
 	uint64_t start, end;
@@ -63,7 +62,7 @@ static uint64_t ask_cpuid(void)
 
 void clock_calibrate(void)
 {
-	hz = measure();
+	hz = clock_measure();
 	source = "measured against the PIT";
 	if (hz < HZ_LEAST) {
 		hz = ask_cpuid();

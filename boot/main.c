@@ -30,6 +30,7 @@ static bool has_vmx;
 
 struct host *boot_host(void) { return host; }
 bool boot_has_vmx(void) { return has_vmx; }
+const struct acpi_cpus *found_cpus(void) { return &found; }
 const char *boot_command_line(void) { return facts.command_line; }
 unsigned boot_module_count(void) { return facts.module_count; }
 const struct boot_module *boot_module(unsigned i) { return &facts.modules[i]; }

@@ -12,6 +12,9 @@
 #include "mm/base/check.h"
 #include "mm/mm.h"
 
+struct acpi_cpus;
+struct cpu;
+
 /* One sentence on the console, then the end: what this machine lacks. */
 _Noreturn void refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Stops every CPU, says why, where and how it came there, ends the emulator with status 1. */
@@ -32,12 +35,15 @@ void print_force(void);
 /* clock.c */
 void clock_calibrate(void);
 const char *clock_source(void);
+uint64_t clock_measure(void);		/* the TSC's Hz by the PIT; 0 without one */
 
 /* symbols.c: the function that holds the address and the offset in it; NULL when none does. */
 const char *symbol_find(uint64_t address, uint64_t *offset);
 
+/* main.c: what ACPI lists */
+const struct acpi_cpus *found_cpus(void);
+
 /* smp.c */
-struct cpu;
 _Noreturn void ap_main(struct cpu *cpu);	/* ap_start.S, on the CPU that starts */
 /* Does what other CPUs asked this one to do by cpu_call. */
 void smp_serve_calls(void);

@@ -64,30 +64,33 @@ void traps_load(void)
 
 /* ------------------------------------------------------------------ the last words */
 
-static void print_place(const char *what, uint64_t address)
+enum place { PLACE_AT, PLACE_RETURN };
+
+/* A return address may stand behind its function's last call: the byte before it is in the call. */
+static void print_place(uint64_t address, enum place place)
 {
 	uint64_t offset = 0;
-	const char *name = symbol_find(address, &offset);
+	const char *name = symbol_find(address - (place == PLACE_RETURN), &offset);
 
+	print("  0x%016llx", (unsigned long long)address);
 	if (name)
-		print("%s0x%016llx %s+0x%llx\n", what, (unsigned long long)address, name,
-		      (unsigned long long)offset);
-	else
-		print("%s0x%016llx\n", what, (unsigned long long)address);
+		print(" %s+0x%llx", name,
+		      (unsigned long long)(offset + (place == PLACE_RETURN)));
+	print("\n");
 }
 
 /* Frames as -fno-omit-frame-pointer leaves them: the caller's RBP, then the return address. */
 static void print_backtrace(uint64_t rip, uint64_t rbp)
 {
 	print("backtrace:\n");
-	print_place("  ", rip);
+	print_place(rip, PLACE_AT);
 	for (unsigned i = 0; i < BACKTRACE_MAX && rbp; i++) {
 		const uint64_t *frame = (const uint64_t *)rbp;
 		uint64_t caller, next;
 
 		if (rbp % 8 || !try_read(&frame[1], &caller) || !try_read(&frame[0], &next))
 			break;
-		print_place("  ", caller);
+		print_place(caller, PLACE_RETURN);
 		if (next <= rbp)
 			break;
 		rbp = next;
@@ -149,8 +152,7 @@ _Noreturn void panic_v(const char *format, va_list arguments)
 	print("\npanic: CPU %u: ", cpu_number());
 	print_v(format, arguments);
 	print("\n");
-	print_backtrace((uint64_t)__builtin_return_address(0),
-			*(const uint64_t *)__builtin_frame_address(0));
+	print_backtrace((uint64_t)panic_v, (uint64_t)__builtin_frame_address(0));
 	power_off(PANIC_STATUS);
 }
 

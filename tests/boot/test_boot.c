@@ -1,0 +1,547 @@
+/*
+ * The booted machine, from the inside: page tables, stacks, faults, CPUs, interrupts, the timer,
+ * tasks. Needs nothing but the machine; what needs two CPUs says so.
+ */
+#include "boot/acpi.h"
+#include "boot/apic.h"
+#include "boot/boot.h"
+#include "boot/cpu.h"
+#include "boot/insn.h"
+#include "boot/layout.h"
+#include "boot/memory.h"
+#include "boot/paging.h"
+#include "boot/parts.h"
+#include "boot/string.h"
+#include "boot/traps.h"
+#include "tests/tap.h"
+
+/* Long against anything that an emulator on a busy machine does. */
+#define PATIENCE_US 5000000u
+
+static bool comes_true(const atomic64_t *word, uint64_t least)
+{
+	uint64_t start = tsc_now();
+
+	while (atomic_read(word) < least) {
+		if ((tsc_now() - start) / (tsc_hz() / 1000 + 1) > PATIENCE_US / 1000)
+			return false;
+		port_relax();
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ page tables */
+
+struct walk_sums { uint64_t leaves, executable, both, low_half; };
+
+static void walk(hpa_t table, unsigned level, uint64_t inherited, struct walk_sums *sums)
+{
+	const uint64_t *entries = hpa_to_ptr(table);
+
+	for (unsigned i = 0; i < 512; i++) {
+		uint64_t entry = entries[i];
+		/* SDM "Access Rights": W is the AND over the levels, XD the OR. */
+		uint64_t rights = (inherited & entry & PTE_WRITE) | ((inherited | entry) & PTE_NX);
+
+		if (!(entry & PTE_PRESENT))
+			continue;
+		sums->low_half += level == LEVEL_512G && i < 256;
+		if (level > LEVEL_4K && !(entry & PTE_LARGE)) {
+			walk(hpa(entry & PTE_ADDRESS), level - 1, rights, sums);
+			continue;
+		}
+		sums->leaves++;
+		sums->executable += !(rights & PTE_NX);
+		sums->both += !(rights & PTE_NX) && rights & PTE_WRITE;
+	}
+}
+
+BOOT_TEST("boot/write_xor_execute", NEEDS_NOTHING)
+{
+	struct walk_sums sums = { 0 };
+
+	walk(hpa(read_cr3() & PTE_ADDRESS), LEVEL_512G, PTE_WRITE, &sums);
+	expect(sums.leaves > 0);
+	expect_equal(sums.both, 0);
+	expect_equal(sums.low_half, 0);
+	/* Nothing is executable but the code. */
+	expect_equal(sums.executable, (uint64_t)(image_text_end - image_start) / PAGE_SIZE);
+	expect(read_cr0() & CR0_WP);
+	expect(rdmsr(MSR_EFER) & EFER_NXE);
+}
+
+/* A part of the image: its leaves' rights, at its own addresses and in the direct map. */
+static void expect_rights(const uint8_t *start, const uint8_t *end, uint64_t rights,
+			  uint64_t direct_rights)
+{
+	const uint64_t mask = PTE_WRITE | PTE_NX;
+
+	for (const uint8_t *page = start; page < end; page += PAGE_SIZE) {
+		uint64_t physical = (uint64_t)page - KERNEL_BASE, entry;
+
+		expect(paging_find((uint64_t)page, &entry) != 0);
+		expect_equal(entry & mask, rights);
+		expect(paging_find(DIRECT_MAP + physical, &entry) != 0);
+		expect_equal(entry & mask, direct_rights);
+	}
+}
+
+BOOT_TEST("boot/image_rights", NEEDS_NOTHING)
+{
+	expect_rights(image_start, image_text_end, 0, PTE_NX);
+	expect_rights(image_text_end, image_rodata_end, PTE_NX, PTE_NX);
+	expect_rights(image_rodata_end, image_end, PTE_NX | PTE_WRITE, PTE_NX | PTE_WRITE);
+}
+
+BOOT_TEST("boot/image_place", NEEDS_NOTHING)
+{
+	expect_equal((uint64_t)image_start - KERNEL_BASE, 0x100000);
+	expect((uint64_t)image_end - KERNEL_BASE <= 0x800000);
+}
+
+static uint64_t entry_address(uint64_t entry, unsigned level)
+{
+	return entry & PTE_ADDRESS & ~(level_bytes(level) - 1);
+}
+
+BOOT_TEST("boot/direct_map", NEEDS_NOTHING)
+{
+	const struct range_set *ram = memory_ram();
+	uint64_t wrong = 0, value;
+
+	for (unsigned i = 0; i < ram->count; i++) {
+		uint64_t at = ram->range[i].start.raw;
+
+		while (at < ram->range[i].end.raw) {
+			uint64_t entry;
+			unsigned level = paging_find(DIRECT_MAP + at, &entry);
+
+			if (!level)
+				break;
+			wrong += entry_address(entry, level) != (at & ~(level_bytes(level) - 1));
+			wrong += !try_read((const void *)(DIRECT_MAP + at), &value);
+			at = (at & ~(level_bytes(level) - 1)) + level_bytes(level);
+		}
+		/* To its last byte, and no further. */
+		expect_equal(at, ram->range[i].end.raw);
+	}
+	expect_equal(wrong, 0);
+}
+
+BOOT_TEST("boot/memory_left_alone", NEEDS_NOTHING)
+{
+	const struct range_set *ram = memory_ram(), *ours = memory_free();
+	const uint64_t image = (uint64_t)image_start - KERNEL_BASE;
+
+	for (unsigned i = 0; i < ours->count; i++) {
+		struct ram_range range = ours->range[i];
+
+		expect(range_set_holds(ram, range.start, range.end));
+		expect(range.start.raw >= 0x100000);
+		expect(range.end.raw <= image ||
+		       range.start.raw >= (uint64_t)image_end - KERNEL_BASE);
+		for (unsigned m = 0; m < boot_module_count(); m++) {
+			const struct boot_module *module = boot_module(m);
+			uint64_t start = ptr_to_hpa(module->bytes).raw;
+
+			expect(range.end.raw <= start || range.start.raw >= start + module->size);
+		}
+	}
+	expect(range_set_bytes(ours) >= range_set_bytes(ram) / 2);
+}
+
+BOOT_TEST("boot/guard_pages", NEEDS_NOTHING)
+{
+	for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+		for (enum stack_kind kind = STACK_MAIN; kind < STACK_KINDS; kind++) {
+			uint64_t top = stack_top(cpu, kind), bottom = top - stack_bytes(kind);
+			uint64_t entry, value;
+
+			for (uint64_t at = bottom; at < top; at += PAGE_SIZE) {
+				expect_equal(paging_find(at, &entry), LEVEL_4K);
+				expect_equal(entry & (PTE_WRITE | PTE_NX), PTE_WRITE | PTE_NX);
+			}
+			expect_equal(paging_find(bottom - 1, &entry), 0);
+			expect(!try_read((const void *)(bottom - 8), &value));
+			expect_equal(this_cpu()->recovered_vector, VECTOR_PAGE_FAULT);
+			expect(!try_write((void *)(bottom - 8), 0));
+		}
+}
+
+/* ------------------------------------------------------------------ faults */
+
+/* SDM "Page-Fault Error Code" */
+enum { FAULT_PRESENT = 1, FAULT_WRITE = 2, FAULT_FETCH = 16 };
+
+static void do_nothing(void)
+{
+}
+
+static void expect_fault(bool worked, unsigned vector, uint64_t error)
+{
+	expect(!worked);
+	expect_equal(this_cpu()->recovered_vector, vector);
+	expect_equal(this_cpu()->recovered_error, error);
+}
+
+BOOT_TEST("boot/faults", NEEDS_NOTHING)
+{
+	static uint64_t word = 5;
+	static const uint64_t constant = 6;
+	uint64_t value = 0;
+	void *const alias = hpa_to_ptr(hpa((uint64_t)&constant - KERNEL_BASE));
+
+	expect(try_read(&word, &value));
+	expect_equal(value, 5);
+	expect(try_write(&word, 7));
+	expect_equal(word, 7);
+	expect(try_call(do_nothing));
+	expect_fault(try_read((const void *)8, &value), VECTOR_PAGE_FAULT, 0);
+	expect_fault(try_write((void *)8, 0), VECTOR_PAGE_FAULT, FAULT_WRITE);
+	expect_fault(try_read((const void *)0x800000000000, &value), VECTOR_PROTECTION, 0);
+	expect_fault(try_write((void *)(uintptr_t)&constant, 0), VECTOR_PAGE_FAULT,
+		     FAULT_PRESENT | FAULT_WRITE);
+	expect_fault(try_write(alias, 0), VECTOR_PAGE_FAULT, FAULT_PRESENT | FAULT_WRITE);
+	expect_fault(try_write((void *)(uintptr_t)do_nothing, 0), VECTOR_PAGE_FAULT,
+		     FAULT_PRESENT | FAULT_WRITE);
+	expect_fault(try_call((void (*)(void))(uintptr_t)&word), VECTOR_PAGE_FAULT,
+		     FAULT_PRESENT | FAULT_FETCH);
+	expect_fault(try_call((void (*)(void))UINT64_C(0x1000)), VECTOR_PAGE_FAULT, FAULT_FETCH);
+}
+
+BOOT_TEST("boot/msr_faults", NEEDS_NOTHING)
+{
+	/* Intel has no such MSR, AMD wants a page's address in it: a fault everywhere. */
+	const uint32_t hsave = 0xc0010117;
+	uint64_t value = 0;
+
+	expect(try_rdmsr(MSR_GS_BASE, &value));
+	expect_equal(value, (uint64_t)this_cpu());
+	expect(try_wrmsr(MSR_GS_BASE, value));
+	expect_fault(try_wrmsr(hsave, 1), VECTOR_PROTECTION, 0);
+}
+
+BOOT_TEST("boot/symbols", NEEDS_NOTHING)
+{
+	uint64_t offset = 0;
+	const char *name = symbol_find((uint64_t)memset + 3, &offset);
+
+	expect(name && !strcmp(name, "memset"));
+	expect_equal(offset, 3);
+	name = symbol_find((uint64_t)do_nothing, &offset);
+	expect(name && !strcmp(name, "do_nothing"));
+	expect(!symbol_find((uint64_t)image_text_end, &offset));
+	expect(!symbol_find(0, &offset));
+}
+
+/* ------------------------------------------------------------------ CPUs */
+
+struct cpu_report {
+	atomic64_t calls;
+	unsigned number, apic_id;
+	uint64_t stack, cr0, cr3, cr4, efer;
+};
+
+static void report(void *into)
+{
+	struct cpu_report *r = into;
+
+	r->number = cpu_number();
+	r->apic_id = apic_id();
+	r->stack = (uint64_t)__builtin_frame_address(0);
+	r->cr0 = read_cr0();
+	r->cr3 = read_cr3();
+	r->cr4 = read_cr4();
+	r->efer = rdmsr(MSR_EFER);
+	atomic_add(&r->calls, 1);
+}
+
+/* The state that the CPU runs its tasks in, not that of the boot. */
+BOOT_TEST("boot/cpus", NEEDS_NOTHING)
+{
+	const uint64_t off = CR0_CD | CR0_NW | CR0_EM | CR0_TS;
+
+	expect_equal(cpu_count(), found_cpus()->count);
+	for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+		struct cpu_report r = { 0 };
+
+		cpu_call(cpu, report, &r);
+		expect_equal(atomic_read(&r.calls), 1);
+		expect_equal(r.number, cpu);
+		expect_equal(r.apic_id, cpus[cpu].apic_id);
+		expect(r.stack < stack_top(cpu, STACK_MAIN) &&
+		       r.stack >= stack_top(cpu, STACK_MAIN) - stack_bytes(STACK_MAIN));
+		expect_equal(r.cr0 & (off | CR0_WP | CR0_NE), CR0_WP | CR0_NE);
+		expect_equal(r.cr3 & PTE_ADDRESS, paging_root().raw);
+		expect(r.cr4 & CR4_PGE && r.cr4 & CR4_OSFXSR);
+		expect(r.efer & EFER_NXE);
+		for (unsigned other = 0; other < cpu; other++)
+			expect(cpus[other].apic_id != cpus[cpu].apic_id);
+	}
+}
+
+enum { CALLS = 200 };
+
+struct caller { struct task task; atomic64_t *sum; };
+
+static void add_one(void *sum)
+{
+	atomic_add((atomic64_t *)sum, 1);
+}
+
+static enum task_result call_all(struct task *task)
+{
+	struct caller *caller = (struct caller *)task;
+
+	for (unsigned i = 0; i < CALLS; i++)
+		for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+			cpu_call(cpu, add_one, caller->sum);
+	return TASK_DONE;
+}
+
+/* All CPUs call all CPUs at once: nobody waits for ever, no call is lost or done twice. */
+BOOT_TEST("boot/call_storm", NEEDS_TWO_CPUS)
+{
+	static struct caller callers[MAX_CPUS];
+	atomic64_t sum = { 0 };
+	uint64_t count = cpu_count();
+
+	for (unsigned cpu = 0; cpu < count; cpu++) {
+		callers[cpu] = (struct caller){
+			.task = { .name = "caller", .step = call_all, .home = (int)cpu },
+			.sum = &sum,
+		};
+		task_start(&callers[cpu].task);
+	}
+	for (unsigned cpu = 0; cpu < count; cpu++)
+		task_wait(&callers[cpu].task);
+	expect_equal(atomic_read(&sum), count * count * CALLS);
+}
+
+BOOT_TEST("boot/nmi", NEEDS_NOTHING)
+{
+	for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+		uint64_t before = cpu_nmi_count(cpu);
+
+		cpu_send_nmi(cpu);
+		expect(comes_true(&cpus[cpu].nmis, before + 1));
+		delay_us(1000);
+		expect_equal(cpu_nmi_count(cpu), before + 1);
+	}
+}
+
+struct summer { struct task task; atomic64_t started, stop, wrong, rounds; };
+
+/* Sums the same numbers over and over: an NMI that spoils a register spoils the sum. */
+static enum task_result sum_up(struct task *task)
+{
+	struct summer *summer = (struct summer *)task;
+
+	atomic_write(&summer->started, 1);
+	while (!atomic_read(&summer->stop)) {
+		uint64_t sum = 0;
+
+		for (uint64_t i = 0; i < 100; i++) {
+			__asm__ volatile("add %1, %0" : "+r"(sum) : "r"(i));
+		}
+		atomic_add(&summer->wrong, sum != 4950);
+		atomic_add(&summer->rounds, 1);
+	}
+	return TASK_DONE;
+}
+
+enum { NMIS = 100 };
+
+BOOT_TEST("boot/nmi_harmless", NEEDS_TWO_CPUS)
+{
+	struct summer summer = { .task = { .name = "sum", .step = sum_up, .home = 1 } };
+	uint64_t before = cpu_nmi_count(1);
+
+	task_start(&summer.task);
+	expect(comes_true(&summer.started, 1));
+	for (uint64_t i = 0; i < NMIS; i++) {
+		uint64_t rounds = atomic_read(&summer.rounds);
+
+		cpu_send_nmi(1);
+		if (!expect(comes_true(&cpus[1].nmis, before + i + 1)) ||
+		    !expect(comes_true(&summer.rounds, rounds + 2)))
+			break;
+	}
+	atomic_write(&summer.stop, 1);
+	task_wait(&summer.task);
+	expect_equal(atomic_read(&summer.wrong), 0);
+	expect_equal(cpu_nmi_count(1), before + NMIS);
+}
+
+/* ------------------------------------------------------------------ time */
+
+BOOT_TEST("boot/timer", NEEDS_NOTHING)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t ticks = atomic_read(&this_cpu()->ticks), start = tsc_now(), spent;
+
+		cpu_sleep(5000);
+		spent = tsc_now() - start;
+		expect_equal(atomic_read(&this_cpu()->ticks), ticks + 1);
+		/* Not much early; how late depends on the emulator's machine. */
+		expect(spent >= tsc_hz() / 1000 * 4);
+		expect(spent <= tsc_hz() * 5);
+	}
+}
+
+BOOT_TEST("boot/tsc", NEEDS_NOTHING)
+{
+	uint64_t start = tsc_now(), measured;
+	bool near = false;
+
+	delay_us(2000);
+	expect(tsc_now() - start >= tsc_hz() / 1000 * 2 - tsc_hz() / 10000);
+	expect(tsc_hz() >= 100000 && tsc_hz() <= UINT64_C(20000000000));
+	measured = clock_measure();
+	if (!measured) {
+		tap_skip("no PIT to measure the TSC against");
+		return;
+	}
+	/* A busy machine spoils one measurement, seldom all. */
+	for (unsigned i = 0; i < 10 && !near; i++) {
+		measured = clock_measure();
+		near = measured > tsc_hz() / 10 * 9 && measured < tsc_hz() / 10 * 11;
+	}
+	expect(near);
+}
+
+/* ------------------------------------------------------------------ tasks */
+
+struct counter { struct task task; atomic64_t steps, cpus_seen; uint64_t until; };
+
+static enum task_result count_step(struct task *task)
+{
+	struct counter *counter = (struct counter *)task;
+
+	atomic_or(&counter->cpus_seen, UINT64_C(1) << cpu_number());
+	return atomic_add(&counter->steps, 1) + 1 >= counter->until ? TASK_DONE : TASK_AGAIN;
+}
+
+BOOT_TEST("boot/task_homes", NEEDS_NOTHING)
+{
+	static struct counter counters[MAX_CPUS];
+
+	for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+		counters[cpu] = (struct counter){
+			.task = { .name = "home", .step = count_step, .home = (int)cpu },
+			.until = 50,
+		};
+		task_start(&counters[cpu].task);
+	}
+	for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+		task_wait(&counters[cpu].task);
+		expect_equal(atomic_read(&counters[cpu].steps), 50);
+		expect_equal(atomic_read(&counters[cpu].cpus_seen), UINT64_C(1) << cpu);
+	}
+}
+
+static enum task_result count_slowly(struct task *task)
+{
+	delay_us(200);
+	return count_step(task);
+}
+
+BOOT_TEST("boot/task_moves", NEEDS_TWO_CPUS)
+{
+	struct counter counter = {
+		.task = { .name = "nomad", .step = count_slowly, .home = TASK_ANYWHERE },
+		.until = 400,
+	};
+
+	task_start(&counter.task);
+	task_wait(&counter.task);
+	expect_equal(atomic_read(&counter.steps), 400);
+	expect(__builtin_popcountll(atomic_read(&counter.cpus_seen)) >= 2);
+}
+
+static enum task_result rest_step(struct task *task)
+{
+	return count_step(task) == TASK_DONE ? TASK_DONE : TASK_IDLE;
+}
+
+/* A task with nothing to do comes again by itself, and leaves the others alone meanwhile. */
+BOOT_TEST("boot/task_idle", NEEDS_NOTHING)
+{
+	struct counter resting = {
+		.task = { .name = "rest", .step = rest_step, .home = 0 }, .until = 5,
+	};
+	struct counter busy = {
+		.task = { .name = "busy", .step = count_step, .home = 0 }, .until = 100,
+	};
+	uint64_t start = tsc_now();
+
+	task_start(&resting.task);
+	task_start(&busy.task);
+	task_wait(&busy.task);
+	expect_equal(atomic_read(&busy.steps), 100);
+	task_wait(&resting.task);
+	expect_equal(atomic_read(&resting.steps), 5);
+	expect(tsc_now() - start >= tsc_hz() / 1000 * 3);
+	/* It can be started again. */
+	atomic_write(&resting.steps, 0);
+	task_start(&resting.task);
+	task_wait(&resting.task);
+	expect_equal(atomic_read(&resting.steps), 5);
+}
+
+static enum task_result pass_on(struct task *task)
+{
+	task->home = (int)((cpu_number() + 1) % cpu_count());
+	return count_step(task);
+}
+
+/* A step may change its task's home: the new home is woken for it. */
+BOOT_TEST("boot/task_passed_on", NEEDS_TWO_CPUS)
+{
+	struct counter counter = {
+		.task = { .name = "baton", .step = pass_on, .home = 0 }, .until = 20,
+	};
+
+	task_start(&counter.task);
+	task_wait(&counter.task);
+	expect_equal(atomic_read(&counter.cpus_seen), (UINT64_C(1) << cpu_count()) - 1);
+}
+
+/* ------------------------------------------------------------------ for the harness's own tests */
+
+static __attribute__((noinline)) void overflow(unsigned depth)
+{
+	uint8_t room[256];
+
+	memset(room, (int)depth, sizeof(room));
+	/* Not a tail call: the room is used afterwards. */
+	if (depth < UINT32_MAX)
+		overflow(depth + 1);
+	expect_equal(room[0], (uint8_t)depth);
+}
+
+BOOT_TEST("boot/once_stack_overflow", NEEDS_ONCE)
+{
+	overflow(0);
+}
+
+BOOT_TEST("boot/once_panic", NEEDS_ONCE)
+{
+	port_panic("as asked for");
+}
+
+BOOT_TEST("boot/once_fault", NEEDS_ONCE)
+{
+	*(uint64_t *)0xdead0 = 1;
+}
+
+BOOT_TEST("boot/once_hang", NEEDS_ONCE)
+{
+	for (;;)
+		port_relax();
+}
+
+BOOT_TEST("boot/once_fails", NEEDS_ONCE)
+{
+	expect_equal(1 + 1, 3);
+}
