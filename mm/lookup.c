@@ -10,6 +10,15 @@ static bool found(struct place place)
 	return pte_present(place.pte) && pte_leaf(place.pte, place.level);
 }
 
+static void name_page(struct place place, hva_t address, struct mm_page *out)
+{
+	uint64_t inside = address.raw & (level_bytes(place.level) - 1);
+
+	out->frame = pfn_add(pte_frame(place.pte), inside >> PAGE_SHIFT);
+	out->level = place.level;
+	out->writable = pte_writable(place.pte);
+}
+
 enum status mm_lookup(struct space *space, hva_t address, enum access access, struct mm_page *out)
 {
 	for (;;) {
@@ -22,11 +31,7 @@ enum status mm_lookup(struct space *space, hva_t address, enum access access, st
 		read_unlock(&space->lock);
 
 		if (status == STATUS_OK && found(place)) {
-			uint64_t inside = address.raw & (level_bytes(place.level) - 1);
-
-			out->frame = pfn_add(pte_frame(place.pte), inside >> PAGE_SHIFT);
-			out->level = place.level;
-			out->writable = pte_writable(place.pte);
+			name_page(place, address, out);
 			return STATUS_OK;
 		}
 		if (status == STATUS_OK)
@@ -34,6 +39,21 @@ enum status mm_lookup(struct space *space, hva_t address, enum access access, st
 		if (status != STATUS_OK)
 			return status;
 	}
+}
+
+enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
+{
+	if (address.raw >= SPACE_END)
+		return STATUS_NOT_FOUND;
+
+	read_lock(&space->lock);
+	struct place place = table_find(space, address.raw);
+
+	read_unlock(&space->lock);
+	if (!found(place))
+		return STATUS_NOT_FOUND;
+	name_page(place, address, out);
+	return STATUS_OK;
 }
 
 /* ------------------------------------------------------------------ the process's own accesses */

@@ -131,6 +131,12 @@ struct mm_page {
 MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access access,
 			       struct mm_page *out);
 
+/*
+ * What is mapped there now: faults nothing in, judges nothing. STATUS_NOT_FOUND: nothing that may
+ * be read. For those who compare two MMUs, not for mapping. Takes space->lock shared.
+ */
+MUST_USE enum status mm_peek(struct space *space, hva_t address, struct mm_page *out);
+
 /* Walks everything and panics at the first broken rule: counts, flags, free lists, tables. Slow. */
 void host_verify(struct host *host);
 void space_verify(struct space *space);
