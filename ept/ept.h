@@ -28,7 +28,11 @@ struct ept_caps {
 
 /* Tables come from the space's host. Registers with the space. STATUS_NO_MEMORY. */
 MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out);
-/* No CPU may be inside the guest. Unregisters, drops every mapping, frees every table. */
+/*
+ * No CPU may be inside the guest. Unregisters, drops every mapping, frees every table. The space
+ * may end first (space_destroy; then every fault is FAULT_NO_HOST), but not while ept_fault,
+ * ept_read_guest or ept_write_guest runs, and nobody calls the latter two afterwards.
+ */
 void ept_destroy(struct ept *ept);
 
 /* The EPTP for the VMCS and for INVEPT: SDM "Extended-Page-Table Pointer (EPTP)". Never changes. */
@@ -59,7 +63,10 @@ MUST_USE enum status ept_region_remove(struct ept *ept, gfn_t start);
 /* A copy of the region that holds the frame. */
 MUST_USE enum status ept_region_find(struct ept *ept, gfn_t frame, struct region *out);
 
-/* Guest memory as a device's DMA would see it; crosses regions; STATUS_NOT_FOUND in a hole. */
+/*
+ * Guest memory as a device's DMA would see it; crosses regions. STATUS_NOT_FOUND in a hole,
+ * STATUS_NO_ACCESS for a write to a read-only region; what lies before it has been copied then.
+ */
 MUST_USE enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t bytes);
 MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes);
 
@@ -75,7 +82,10 @@ enum fault_result {
 	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
 };
 
-/* One EPT violation. Called outside the guest (after ept_leave), no lock held. */
+/*
+ * One EPT violation. Called outside the guest (after ept_leave), no lock held, from any number of
+ * CPUs. Takes space->lock and ept->lock.
+ */
 MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access);
 
 /* ------------------------------------------------------------------ CPUs in and out of the guest */
@@ -85,7 +95,8 @@ enum ept_entry { EPT_CLEAN, EPT_INVALIDATE };
 /*
  * This CPU is about to enter the guest. EPT_INVALIDATE: it must drop its cached translations
  * first. From here until ept_leave a shootdown may kick it (ept/port.h) and waits for it: a kick
- * that comes between ept_enter and the guest's first instruction must not be lost.
+ * that comes between ept_enter and the guest's first instruction must not be lost, and this CPU
+ * calls nothing of ept or mm. A CPU is inside one guest at a time.
  */
 MUST_USE enum ept_entry ept_enter(struct ept *ept);
 void ept_leave(struct ept *ept);
@@ -101,11 +112,15 @@ struct ept_stats {
 	uint64_t flushes;		/* shootdowns: generations advanced */
 	uint64_t kicks;			/* CPUs that had to be interrupted for one */
 	uint64_t invepts;		/* INVEPTs asked for at entry */
-	uint64_t tables_allocated, tables_freed;
+	uint64_t tables_allocated, tables_freed;	/* linked below the root; freed again */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 
-/* Walks all of it and panics at the first entry that breaks a rule (I1, I7, U6). Slow. */
+/*
+ * Walks all of it and panics at the first entry that breaks a rule: its format, its rights and
+ * frame against the primary tables, its region, its folio, the counts. Slow. No lock held; guests,
+ * faults and brackets may go on meanwhile. Takes space->lock and ept->lock, one after the other.
+ */
 void ept_verify(struct ept *ept);
 
 #endif

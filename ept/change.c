@@ -1,0 +1,83 @@
+/*
+ * THE FUNNEL. Each change of an entry comes through here as an old and a new value, and what
+ * follows from it is decided here: counts, marks on the folio, the debt of a flush, tables to
+ * free. Called by map.c (shared lock, from empty only) and by all who take away (exclusive lock).
+ * Linux: handle_changed_spte.
+ *
+ * Marks follow the policy MAP: the folio is marked when the entry is created, never when it goes.
+ * That is early enough, and safe, for one reason: the lookup behind the entry still holds, since
+ * ept->lock is held, no bracket speaks against it (fault.c), and a bracket can't begin without the
+ * lock. So the folio is live, and nobody who consumes dirtiness (they do it inside a bracket) has
+ * done so between lookup and mark. Outside the lock the mark could come after a writeback's
+ * decision and be lost.
+ */
+#include "ept/change.h"
+
+void ept_propagate_map(struct ept *ept, spte_t leaf)
+{
+	/* Even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
+	if (spte_host_writable(leaf))
+		folio_mark_dirty(ept->host, spte_frame(leaf));
+	folio_mark_accessed(ept->host, spte_frame(leaf));
+}
+
+bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new, spte_t *found)
+{
+	*found = spte_empty();
+	if (!slot_cmpxchg(slot, found, new))
+		return false;
+	if (spte_is_leaf(new)) {
+		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K);
+		ept_propagate_map(ept, new);
+	} else {
+		ept_count(ept, COUNT_TABLES_ALLOCATED);
+	}
+	return true;
+}
+
+static void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
+			struct flush_batch *batch) HOLDS(ept->lock);
+
+/*
+ * The table is out of the tree, but processors that have its address in a paging-structure cache
+ * still walk it, and still set A and D: so its entries go by exchange as well.
+ */
+static void empty_table(struct ept *ept, pfn_t table, unsigned level, struct flush_batch *batch)
+	HOLDS(ept->lock)
+{
+	spte_slot_t *slots = table_slots(table);
+
+	for (unsigned i = 0; i < EPT_ENTRIES; i++)
+		if (spte_present(slot_read(&slots[i])))
+			empty_entry(ept, &slots[i], level, batch);
+	flush_add_table(batch, table);
+}
+
+static void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
+			struct flush_batch *batch)
+{
+	spte_t old = slot_xchg(slot, spte_empty());
+
+	batch->owed = true;
+	if (spte_is_table(old))
+		empty_table(ept, spte_frame(old), level - 1, batch);
+	else
+		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K);
+}
+
+struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, enum zap what,
+				 struct flush_batch batch)
+{
+	struct ept_walk walk = ept_walk_begin(ept, start, pages);
+
+	while (ept_walk_next(&walk)) {
+		bool whole_table = what == ZAP_TABLES && spte_is_table(walk.old) &&
+				   ept_walk_covers(&walk);
+
+		if (spte_is_leaf(walk.old) || whole_table) {
+			empty_entry(ept, walk.slot, walk.level, &batch);
+			walk.old = spte_empty();
+		}
+	}
+	return batch;
+}

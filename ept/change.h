@@ -1,0 +1,29 @@
+/* The funnel: the only ways in which an entry that a processor can reach is changed. */
+#ifndef EPT_CHANGE_H
+#define EPT_CHANGE_H
+
+#include "ept/flush.h"
+#include "ept/walk.h"
+
+/*
+ * Fills an empty entry. False when something stands there, which is then in *found. A table that
+ * was not linked stays the caller's.
+ */
+MUST_USE bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new,
+			     spte_t *found) HOLDS_SHARED(ept->lock);
+
+enum zap { ZAP_LEAVES, ZAP_TABLES };
+
+/*
+ * Empties what translates the range, adding to the debt: every leaf that has a frame of it (all of
+ * a large leaf, though part of it lie outside) and, for ZAP_TABLES, every table that has nothing
+ * else.
+ */
+MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages,
+					  enum zap what, struct flush_batch batch)
+	HOLDS(ept->lock);
+
+/* What a fault means for the folio behind this leaf, new or found there. */
+void ept_propagate_map(struct ept *ept, spte_t leaf) HOLDS_SHARED(ept->lock);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * EPT violations: from a guest address that is not mapped to one that is. Called by the CPU side
+ * outside the guest, from many CPUs at once.
+ *
+ *   fault                                    mm, in a bracket
+ *   -----                                    ----------------
+ *   sequence                                 start: brackets++, zap, shoot down  (ept->lock)
+ *   region, bracket open?                    primary entries change
+ *   mm_lookup -> frame          (no lock)    frames are freed
+ *   lock shared                              end: sequence++, brackets--
+ *   bracket open, or sequence moved: retry
+ *   map
+ *   unlock
+ *
+ * A lookup that saw the old entries came before they changed: their bracket's start had run, so
+ * either the bracket is still open when the lock is held, or its end has moved the sequence since.
+ * If neither, no bracket can begin before the unlock, and its zap will find what was mapped.
+ * Linux: kvm_tdp_page_fault, kvm_faultin_pfn.
+ */
+#include "ept/change.h"
+#include "ept/map.h"
+#include "ept/notify.h"
+#include "ept/region.h"
+#include "ept/table.h"
+
+struct fault {
+	gfn_t frame;
+	enum access access;
+	uint64_t sequence;
+	struct region region;		/* a copy: valid while the sequence stands */
+	struct mm_page page;
+};
+
+/* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
+static enum fault_result begin(struct ept *ept, struct fault *fault)
+{
+	enum fault_result result = FAULT_FIXED;
+
+	read_lock(&ept->lock);
+	const struct region *region = region_find(ept, fault->frame);
+
+	fault->sequence = notify_sequence(ept);
+	if (region)
+		fault->region = *region;
+	if (!region)
+		result = FAULT_NO_REGION;
+	else if (fault->access & ACCESS_WRITE && region->rights == REGION_READ_ONLY)
+		result = FAULT_READ_ONLY;
+	else if (ept->released)
+		result = FAULT_NO_HOST;
+	read_unlock(&ept->lock);
+	return result;
+}
+
+/* A fetch asks the host for no more than a read: what a guest may read it may execute. */
+static enum fault_result look_up(struct ept *ept, struct fault *fault)
+{
+	hva_t address = region_hva(&fault->region, fault->frame);
+	enum access access = fault->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ;
+
+	/* A page that is being changed is not worth a lookup. May be out of date: only a hint. */
+	if (notify_busy(ept, address, hva_add(address, PAGE_SIZE)))
+		return FAULT_RETRY;
+
+	enum status status = mm_lookup(ept->space, address, access, &fault->page);
+
+	if (status == STATUS_OK)
+		return FAULT_FIXED;
+	return status == STATUS_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_NO_HOST;
+}
+
+/* The leaf that this fault should install. */
+struct plan {
+	gfn_t start;
+	unsigned level;
+	spte_t leaf;
+	hva_t hva_start, hva_end;
+};
+
+static struct plan plan(const struct ept *ept, const struct fault *fault)
+{
+	const struct mm_page *page = &fault->page;
+	unsigned most = page->level < ept->caps.max_level ? page->level : ept->caps.max_level;
+	unsigned level = region_level(&fault->region, fault->frame, most);
+	uint64_t inside = level_pages(level) - 1;
+	struct plan plan = { .start = gfn(fault->frame.raw & ~inside), .level = level };
+
+	plan.leaf = spte_make_leaf(pfn(page->frame.raw & ~inside),
+				   page->writable && fault->region.rights == REGION_READ_WRITE);
+	plan.hva_start = region_hva(&fault->region, plan.start);
+	plan.hva_end = hva_add(plan.hva_start, level_bytes(level));
+	return plan;
+}
+
+/* Once more what was looked up, then the tables. */
+static enum map_result try_map(struct ept *ept, const struct fault *fault, const struct plan *plan)
+	HOLDS_SHARED(ept->lock)
+{
+	/* All of the leaf must stand still, not only the page that was asked for. */
+	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
+		return MAP_STALE;
+	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
+}
+
+/* A table where a leaf should be, a larger leaf, or one with fewer rights: away with it first. */
+static enum map_result replace(struct ept *ept, const struct fault *fault, const struct plan *plan)
+	HOLDS(ept->lock)
+{
+	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
+		return MAP_STALE;
+	flush_settle(ept, ept_zap_range(ept, plan->start, level_pages(plan->level), ZAP_TABLES,
+					flush_nothing()));
+	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
+}
+
+static enum fault_result map(struct ept *ept, const struct fault *fault)
+{
+	struct plan planned = plan(ept, fault);
+
+	read_lock(&ept->lock);
+	enum map_result result = try_map(ept, fault, &planned);
+
+	read_unlock(&ept->lock);
+	if (result == MAP_CONFLICT) {
+		if (ept_table_prepare(ept) != STATUS_OK)
+			return FAULT_NO_MEMORY;
+		write_lock(&ept->lock);
+		result = replace(ept, fault, &planned);
+		write_unlock(&ept->lock);
+	}
+	switch (result) {
+	case MAP_INSTALLED: return FAULT_FIXED;
+	case MAP_FOUND: return FAULT_SPURIOUS;
+	case MAP_STALE: return FAULT_RETRY;
+	case MAP_CONFLICT: break;
+	}
+	port_panic("guest frame 0x%lx: a conflict that was zapped", fault->frame.raw);
+}
+
+static void count_access(struct ept *ept, enum access access)
+{
+	if (access & ACCESS_EXEC)
+		ept_count(ept, COUNT_FAULT_FETCH);
+	else
+		ept_count(ept, access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ);
+}
+
+enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
+{
+	struct fault fault = { .frame = gpa_to_gfn(address), .access = access };
+	enum fault_result result;
+
+	count_access(ept, access);
+	if (ept_table_prepare(ept) != STATUS_OK)
+		return FAULT_NO_MEMORY;
+	result = begin(ept, &fault);
+	if (result == FAULT_FIXED)
+		result = look_up(ept, &fault);
+	if (result == FAULT_FIXED)
+		result = map(ept, &fault);
+	if (result == FAULT_RETRY)
+		ept_count(ept, COUNT_RETRIES);
+	if (result == FAULT_SPURIOUS)
+		ept_count(ept, COUNT_SPURIOUS);
+	return result;
+}

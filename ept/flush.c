@@ -1,0 +1,136 @@
+/*
+ * Shootdowns: how the host takes memory back although processors remember where it was. ept_enter
+ * and ept_leave are called by the CPU side around the guest, flush_settle by whoever took entries
+ * away, under ept->lock held exclusively.
+ *
+ * One word, `generation`, counts shootdowns. Each CPU has a word that only it writes:
+ *
+ *	presence = entries so far << 2 | { OUTSIDE, IN_GUEST }
+ *
+ *   CPU                                      flusher
+ *   ---                                      -------
+ *                                            entries = 0		(change.c, xchg)
+ *   presence = ++n | IN_GUEST   (xchg)       generation++		(locked add)
+ *   seen = generation                        sample = presence
+ *   seen != invalidated_at: INVEPT           IN_GUEST: kick, wait until presence != sample
+ *   ... guest ...                            free tables, return: frames may go
+ *   presence = n | OUTSIDE      (release)
+ *
+ * - Store before load, on both sides: each first writes its own word by a locked operation, then
+ *   reads the other's. Were the CPU's store still in its store buffer when it reads the old
+ *   generation, the flusher could read OUTSIDE and go on while the CPU uses the old entry. With
+ *   both locked, at least one sees the other: the CPU sees the new generation and invalidates
+ *   before it uses anything, or the flusher sees IN_GUEST and waits.
+ * - A CPU that the flusher finds OUTSIDE is not disturbed. Its next entry reads the generation
+ *   after our add, finds it new, invalidates, and only then walks the tables: they are as we left
+ *   them, for the entries went before the add.
+ * - Waiting for "changed", not for OUTSIDE: a CPU that leaves and enters again at once has seen
+ *   the new generation on its way in, so the flusher has no need to catch it outside.
+ * - No ABA: n never comes back (2^62 entries), and one entry writes two different words, so a
+ *   changed word means that the guest was left after the sample. A kick that finds the CPU gone,
+ *   or in its next entry, costs an exit and nothing else.
+ * - The CPU's loads and stores in the guest come before its release of presence, and the flusher
+ *   acquires it: whoever reuses the frame comes after the last use.
+ * - invalidated_at is written before the INVEPT happens. Between the two the CPU is IN_GUEST to
+ *   every flusher, and is waited for.
+ * - A CPU enters for the first time with invalidated_at == 0, which no generation is. So it
+ *   always invalidates (an EPT of before may have had its root in the same frame), and
+ *   says that it exists, in cpus_entered, before it reads the generation once more: by the same
+ *   pair of locked operations a flusher that does not see its bit is seen by it.
+ *
+ * Tables wait in the batch until the same moment as frames do.
+ */
+#include "ept/flush.h"
+#include "ept/port.h"
+#include "ept/table.h"
+
+enum { OUTSIDE = 0, IN_GUEST = 1, STATE = 3, ONE_ENTRY = 4 };
+
+static uint64_t first_entry(struct ept *ept)
+{
+	atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
+	return atomic_read(&ept->generation);
+}
+
+enum ept_entry ept_enter(struct ept *ept)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+	/* Relaxed: this CPU is the only writer. */
+	uint64_t presence = atomic_read_relaxed(&cpu->presence);
+
+	check((presence & STATE) == OUTSIDE);
+	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + IN_GUEST);
+
+	uint64_t generation = atomic_read(&ept->generation);
+
+	if (generation == cpu->invalidated_at)
+		return EPT_CLEAN;
+	if (!cpu->invalidated_at)
+		generation = first_entry(ept);
+	cpu->invalidated_at = generation;
+	ept_count(ept, COUNT_INVEPTS);
+	return EPT_INVALIDATE;
+}
+
+void ept_leave(struct ept *ept)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: as above */
+
+	check((presence & STATE) == IN_GUEST);
+	atomic_write(&cpu->presence, presence - IN_GUEST);
+}
+
+static void kick(struct ept *ept, unsigned cpu)
+{
+	/* A CPU that runs this is not in the guest. */
+	check(cpu != port_cpu());
+	ept_count(ept, COUNT_KICKS);
+	port_kick(cpu);
+}
+
+static void shoot_down(struct ept *ept)
+{
+	uint64_t samples[MAX_CPUS];
+	uint64_t inside = 0;
+
+	ept_count(ept, COUNT_FLUSHES);
+	atomic_add(&ept->generation, 1);
+
+	/* All are kicked before any is waited for. */
+	for (uint64_t left = atomic_read(&ept->cpus_entered); left; left &= left - 1) {
+		unsigned cpu = (unsigned)__builtin_ctzll(left);
+
+		samples[cpu] = atomic_read(&ept->cpus[cpu].presence);
+		if ((samples[cpu] & STATE) == IN_GUEST) {
+			inside |= UINT64_C(1) << cpu;
+			kick(ept, cpu);
+		}
+	}
+	for (; inside; inside &= inside - 1) {
+		unsigned cpu = (unsigned)__builtin_ctzll(inside);
+
+		await(atomic_read(&ept->cpus[cpu].presence) != samples[cpu]);
+	}
+}
+
+void flush_add_table(struct flush_batch *batch, pfn_t table)
+{
+	slot_xchg(table_slots(table), spte_make_waiting(batch->tables));
+	batch->tables = table;
+	batch->owed = true;
+}
+
+void flush_settle(struct ept *ept, struct flush_batch batch)
+{
+	if (!batch.owed)
+		return;
+	shoot_down(ept);
+	while (batch.tables.raw) {
+		pfn_t table = batch.tables;
+
+		batch.tables = spte_frame(slot_read(table_slots(table)));
+		ept_count(ept, COUNT_TABLES_FREED);
+		ept_table_free(ept, table);
+	}
+}

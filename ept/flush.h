@@ -1,0 +1,27 @@
+/*
+ * What taking away leaves behind: translations that processors may still hold, and tables that
+ * they may still walk. A struct flush_batch is that debt. It is handed on by value, must be used,
+ * and flush_settle pays it: one shootdown for all of it, then the tables are freed.
+ */
+#ifndef EPT_FLUSH_H
+#define EPT_FLUSH_H
+
+#include "ept/state.h"
+
+struct flush_batch {
+	bool owed;		/* something present was taken away */
+	pfn_t tables;		/* the first table that waits, linked by spte_make_waiting; 0: none */
+};
+
+static inline struct flush_batch flush_nothing(void) { return (struct flush_batch){ 0 }; }
+
+/* The table is unlinked and empty; nobody but processors can still walk it. */
+void flush_add_table(struct flush_batch *batch, pfn_t table);
+
+/*
+ * Returns when no processor can use what was taken away. Nothing was, nothing happens. No CPU may
+ * wait for ept->lock or for what this one holds between its ept_enter and ept_leave.
+ */
+void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS(ept->lock);
+
+#endif

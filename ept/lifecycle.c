@@ -1,0 +1,101 @@
+/* An EPT's beginning and end, its pointer, its figures. Called by the machine that builds a guest. */
+#include "ept/change.h"
+#include "ept/notify.h"
+#include "ept/table.h"
+
+/* A struct ept is a folio of its own; the order that holds it. */
+static unsigned struct_order(void)
+{
+	unsigned order = 0;
+
+	while (PAGE_SIZE << order < sizeof(struct ept))
+		order++;
+	return order;
+}
+
+enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out)
+{
+	struct host *host = space_host(space);
+	pfn_t frame, root;
+	enum status status;
+
+	if (caps->max_level < LEVEL_4K || caps->max_level > LEVEL_1G)
+		return STATUS_UNSUPPORTED;
+	status = folio_alloc_zeroed(host, struct_order(), &frame);
+	if (status != STATUS_OK)
+		return status;
+	status = folio_alloc_zeroed(host, ORDER_4K, &root);
+	if (status != STATUS_OK) {
+		folio_put(host, frame);
+		return status;
+	}
+
+	struct ept *ept = pfn_to_ptr(frame);
+
+	ept->space = space;
+	ept->host = host;
+	ept->caps = *caps;
+	ept->root = root;
+	/* Zero is what a CPU that was never inside has seen. */
+	atomic_write(&ept->generation, 1);
+	ept->notifier.ops = &ept_notifier_ops;
+	notifier_register(space, &ept->notifier);
+	*out = ept;
+	return STATUS_OK;
+}
+
+void ept_destroy(struct ept *ept)
+{
+	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
+
+	read_lock(&ept->lock);
+	bool released = ept->released;
+
+	read_unlock(&ept->lock);
+	if (!released)
+		notifier_unregister(ept->space, &ept->notifier);
+
+	write_lock(&ept->lock);
+	flush_settle(ept, ept_zap_range(ept, gfn(0), all, ZAP_TABLES, flush_nothing()));
+	write_unlock(&ept->lock);
+	ept_table_drain(ept);
+	ept_table_free(ept, ept->root);
+	folio_put(ept->host, ptr_to_pfn(ept));
+}
+
+/* SDM "Extended-Page-Table Pointer (EPTP)": memory type 2:0, walk length less one 5:3. */
+uint64_t ept_pointer(const struct ept *ept)
+{
+	enum { WRITE_BACK = 6, LENGTH_SHIFT = 3, ACCESSED_DIRTY = 1 << 6 };
+
+	return pfn_to_hpa(ept->root).raw | WRITE_BACK | (EPT_ROOT_LEVEL - 1) << LENGTH_SHIFT |
+	       (ept->caps.accessed_dirty ? ACCESSED_DIRTY : 0);
+}
+
+struct space *ept_space(const struct ept *ept)
+{
+	return ept->space;
+}
+
+void ept_read_stats(struct ept *ept, struct ept_stats *out)
+{
+	uint64_t sum[COUNTS] = { 0 };
+
+	for (unsigned i = 0; i < MAX_CPUS; i++)
+		for (unsigned k = 0; k < COUNTS; k++)
+			sum[k] += atomic_read(&ept->cpus[i].counts[k]);
+
+	for (unsigned i = 0; i < 3; i++) {
+		out->faults[i] = sum[COUNT_FAULT_READ + i];
+		out->mapped[i] = sum[COUNT_MAPPED_4K + i];
+		out->zapped[i] = sum[COUNT_ZAPPED_4K + i];
+	}
+	out->spurious = sum[COUNT_SPURIOUS];
+	out->retries = sum[COUNT_RETRIES];
+	out->invalidations = sum[COUNT_INVALIDATIONS];
+	out->flushes = sum[COUNT_FLUSHES];
+	out->kicks = sum[COUNT_KICKS];
+	out->invepts = sum[COUNT_INVEPTS];
+	out->tables_allocated = sum[COUNT_TABLES_ALLOCATED];
+	out->tables_freed = sum[COUNT_TABLES_FREED];
+}

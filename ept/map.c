@@ -1,0 +1,52 @@
+/*
+ * Called by fault.c with a leaf to install. An entry is only ever filled here, never replaced: a
+ * present leaf changes neither its frame nor what the host allows (U6, U8 of ept/README.md), and a
+ * table goes only with the exclusive lock. So a conflict is handed back.
+ */
+#include "ept/change.h"
+#include "ept/map.h"
+#include "ept/table.h"
+
+/* Returns what stands in the slot at the end: our table, or what another CPU was first to put in. */
+static spte_t link_table(struct ept *ept, spte_slot_t *slot, unsigned level)
+	HOLDS_SHARED(ept->lock)
+{
+	pfn_t table = ept_table_take(ept);
+	spte_t new = spte_make_table(table), found;
+
+	if (ept_fill_entry(ept, slot, level, new, &found))
+		return new;
+	ept_table_untake(ept, table);
+	return found;
+}
+
+static enum map_result judge(struct ept *ept, spte_t found, enum access access)
+	HOLDS_SHARED(ept->lock)
+{
+	if (!spte_is_leaf(found) || !spte_allows(found, access))
+		return MAP_CONFLICT;
+	ept_propagate_map(ept, found);
+	return MAP_FOUND;
+}
+
+enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t leaf,
+			enum access access)
+{
+	spte_slot_t *table = table_slots(ept->root);
+	spte_t found;
+
+	check(spte_allows(leaf, access));
+	for (unsigned at = EPT_ROOT_LEVEL; at > level; at--) {
+		spte_slot_t *slot = &table[gfn_index(frame, at)];
+
+		found = slot_read(slot);
+		if (!spte_present(found))
+			found = link_table(ept, slot, at);
+		if (spte_is_leaf(found))
+			return judge(ept, found, access);
+		table = table_slots(spte_frame(found));
+	}
+	if (ept_fill_entry(ept, &table[gfn_index(frame, level)], level, leaf, &found))
+		return MAP_INSTALLED;
+	return judge(ept, found, access);
+}

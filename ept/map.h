@@ -1,0 +1,21 @@
+/* Putting a leaf into the tables, and the tables above it. */
+#ifndef EPT_MAP_H
+#define EPT_MAP_H
+
+#include "ept/state.h"
+
+enum map_result {
+	MAP_INSTALLED,		/* the leaf is in */
+	MAP_FOUND,		/* a leaf that allows the access was there; it stays */
+	MAP_CONFLICT,		/* something else is there, which must be zapped first */
+	MAP_STALE,		/* fault.c's: the lookup behind it may be out of date */
+};
+
+/*
+ * Lock-free among those who hold the lock shared: entries go from empty to full by cmpxchg, and
+ * whoever loses looks again. ept_table_prepare was called on this CPU.
+ */
+MUST_USE enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t leaf,
+				 enum access access) HOLDS_SHARED(ept->lock);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * The listener: what the host takes back, the guest loses first. Called by mm with space->lock
+ * held, from any CPU, brackets nesting and overlapping. Linux: kvm_mmu_notifier_invalidate_range_start
+ * and _end.
+ *
+ * The range of several open brackets is their union: a fault in the gap between two of them
+ * tries again for nothing, which is rare and harmless. In host addresses, not guest frames: a
+ * region that is added inside a bracket finds it in force.
+ */
+#include "ept/change.h"
+#include "ept/notify.h"
+#include "ept/region.h"
+
+static struct ept *listener(struct notifier *notifier)
+{
+	return container_of(notifier, struct ept, notifier);
+}
+
+static void open_bracket(struct ept *ept, const struct mm_range *range) HOLDS(ept->lock)
+{
+	uint64_t start = range->start.raw, end = range->end.raw;
+
+	if (atomic_add(&ept->brackets, 1)) {
+		uint64_t other_start = atomic_read(&ept->bracket_start);
+		uint64_t other_end = atomic_read(&ept->bracket_end);
+
+		start = start < other_start ? start : other_start;
+		end = end > other_end ? end : other_end;
+	}
+	atomic_write(&ept->bracket_start, start);
+	atomic_write(&ept->bracket_end, end);
+}
+
+/* The part of the region that the host addresses back, if any. */
+static struct flush_batch zap_region(struct ept *ept, const struct region *region,
+				     const struct mm_range *range, struct flush_batch batch)
+	HOLDS(ept->lock)
+{
+	uint64_t first = region->backing.raw;
+	uint64_t start = range->start.raw > first ? range->start.raw : first;
+	uint64_t end = first + (region->pages << PAGE_SHIFT);
+
+	if (range->end.raw < end)
+		end = range->end.raw;
+	if (start >= end)
+		return batch;
+	return ept_zap_range(ept, gfn_add(region->start, (start - first) >> PAGE_SHIFT),
+			     (end - start) >> PAGE_SHIFT, ZAP_LEAVES, batch);
+}
+
+static void range_start(struct notifier *notifier, const struct mm_range *range)
+{
+	struct ept *ept = listener(notifier);
+	struct flush_batch batch = flush_nothing();
+
+	write_lock(&ept->lock);
+	ept_count(ept, COUNT_INVALIDATIONS);
+	open_bracket(ept, range);
+	for (unsigned i = 0; i < ept->region_count; i++)
+		batch = zap_region(ept, &ept->regions[i], range, batch);
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+}
+
+/* No lock: see notify_changed. A start that finds this bracket still counted joins its range. */
+static void range_end(struct notifier *notifier, const struct mm_range *range)
+{
+	struct ept *ept = listener(notifier);
+
+	(void)range;
+	atomic_add(&ept->sequence, 1);
+	check(atomic_sub(&ept->brackets, 1));
+}
+
+static void release(struct notifier *notifier)
+{
+	struct ept *ept = listener(notifier);
+	struct flush_batch batch = flush_nothing();
+
+	write_lock(&ept->lock);
+	ept->released = true;
+	atomic_add(&ept->sequence, 1);
+	for (unsigned i = 0; i < ept->region_count; i++)
+		batch = ept_zap_range(ept, ept->regions[i].start, ept->regions[i].pages, ZAP_LEAVES,
+				      batch);
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+}
+
+const struct notifier_ops ept_notifier_ops = {
+	.start = range_start,
+	.end = range_end,
+	.release = release,
+};

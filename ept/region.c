@@ -1,0 +1,182 @@
+/*
+ * Regions: a small sorted array under ept->lock. Called by the machine that builds a guest, by
+ * fault.c and notify.c. A change advances the sequence, as a bracket's end does, so that a fault
+ * which looked at the old regions starts again. Linux: kvm_memslots.
+ */
+#include "ept/change.h"
+#include "ept/region.h"
+
+#define GUEST_FRAMES (UINT64_C(1) << (48 - PAGE_SHIFT))
+
+/* The first region that ends above the frame: region_count when there is none. */
+static unsigned region_search(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock)
+{
+	unsigned low = 0, high = ept->region_count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		const struct region *region = &ept->regions[middle];
+
+		if (region->start.raw + region->pages <= frame.raw)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct region *region_find(const struct ept *ept, gfn_t frame)
+{
+	unsigned i = region_search(ept, frame);
+
+	if (i == ept->region_count || ept->regions[i].start.raw > frame.raw)
+		return NULL;
+	return &ept->regions[i];
+}
+
+unsigned region_level(const struct region *region, gfn_t frame, unsigned most)
+{
+	uint64_t skew = region->start.raw ^ region->backing.raw >> PAGE_SHIFT;
+	unsigned level = most < region->max_level ? most : region->max_level;
+
+	for (; level > LEVEL_4K; level--) {
+		uint64_t pages = level_pages(level);
+		uint64_t start = frame.raw & ~(pages - 1);
+
+		if (!(skew & (pages - 1)) && start >= region->start.raw &&
+		    start + pages <= region->start.raw + region->pages)
+			break;
+	}
+	return level;
+}
+
+static bool region_is_sound(const struct region *region)
+{
+	uint64_t host_pages = SPACE_END >> PAGE_SHIFT;
+	uint64_t backing = region->backing.raw >> PAGE_SHIFT;
+
+	/* In this order, so that no sum wraps. */
+	return region->pages && region->start.raw < GUEST_FRAMES &&
+	       region->pages <= GUEST_FRAMES - region->start.raw &&
+	       !(region->backing.raw & ~PAGE_MASK) && backing < host_pages &&
+	       region->pages <= host_pages - backing && region->max_level >= LEVEL_4K &&
+	       region->max_level <= LEVEL_1G;
+}
+
+static enum status insert(struct ept *ept, const struct region *region) HOLDS(ept->lock)
+{
+	unsigned i = region_search(ept, region->start);
+
+	if (i < ept->region_count &&
+	    ept->regions[i].start.raw < region->start.raw + region->pages)
+		return STATUS_EXISTS;
+	if (ept->region_count == REGIONS_MAX)
+		return STATUS_LIMIT;
+	for (unsigned k = ept->region_count++; k > i; k--)
+		ept->regions[k] = ept->regions[k - 1];
+	ept->regions[i] = *region;
+	return STATUS_OK;
+}
+
+enum status ept_region_add(struct ept *ept, const struct region *region)
+{
+	if (!region_is_sound(region))
+		return STATUS_BAD_RANGE;
+
+	write_lock(&ept->lock);
+	enum status status = insert(ept, region);
+
+	write_unlock(&ept->lock);
+	return status;
+}
+
+enum status ept_region_remove(struct ept *ept, gfn_t start)
+{
+	enum status status = STATUS_NOT_FOUND;
+
+	write_lock(&ept->lock);
+	unsigned i = region_search(ept, start);
+
+	if (i < ept->region_count && ept->regions[i].start.raw == start.raw) {
+		uint64_t pages = ept->regions[i].pages;
+
+		ept->region_count--;
+		for (; i < ept->region_count; i++)
+			ept->regions[i] = ept->regions[i + 1];
+		atomic_add(&ept->sequence, 1);
+		flush_settle(ept, ept_zap_range(ept, start, pages, ZAP_TABLES, flush_nothing()));
+		status = STATUS_OK;
+	}
+	write_unlock(&ept->lock);
+	return status;
+}
+
+enum status ept_region_find(struct ept *ept, gfn_t frame, struct region *out)
+{
+	read_lock(&ept->lock);
+	const struct region *region = region_find(ept, frame);
+
+	if (region)
+		*out = *region;
+	read_unlock(&ept->lock);
+	return region ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+/* ------------------------------------------------------------------ guest memory for devices */
+
+/* The part of [address, address + bytes) up to the end of its region, and where the host has it. */
+static enum status find_part(struct ept *ept, gpa_t address, uint64_t bytes, struct region *region,
+			     hva_t *where, uint64_t *part)
+{
+	gfn_t frame = gpa_to_gfn(address);
+	enum status status = ept_region_find(ept, frame, region);
+
+	if (status != STATUS_OK)
+		return status;
+
+	uint64_t end = (region->start.raw + region->pages) << PAGE_SHIFT;
+
+	*where = hva_add(region_hva(region, frame), address.raw & ~PAGE_MASK);
+	*part = bytes < end - address.raw ? bytes : end - address.raw;
+	return STATUS_OK;
+}
+
+enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t bytes)
+{
+	while (bytes) {
+		struct region region;
+		uint64_t part;
+		hva_t where;
+		enum status status = find_part(ept, from, bytes, &region, &where, &part);
+
+		if (status == STATUS_OK)
+			status = space_read(ept->space, where, into, part);
+		if (status != STATUS_OK)
+			return status;
+		into = (char *)into + part;
+		from = gpa_add(from, part);
+		bytes -= part;
+	}
+	return STATUS_OK;
+}
+
+enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes)
+{
+	while (bytes) {
+		struct region region;
+		uint64_t part;
+		hva_t where;
+		enum status status = find_part(ept, to, bytes, &region, &where, &part);
+
+		if (status == STATUS_OK && region.rights == REGION_READ_ONLY)
+			status = STATUS_NO_ACCESS;
+		if (status == STATUS_OK)
+			status = space_write(ept->space, where, from, part);
+		if (status != STATUS_OK)
+			return status;
+		from = (const char *)from + part;
+		to = gpa_add(to, part);
+		bytes -= part;
+	}
+	return STATUS_OK;
+}

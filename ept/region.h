@@ -1,0 +1,18 @@
+/* Which part of the host's space backs which guest frames. */
+#ifndef EPT_REGION_H
+#define EPT_REGION_H
+
+#include "ept/state.h"
+
+/* NULL: nothing stands there. */
+const struct region *region_find(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock);
+
+static inline hva_t region_hva(const struct region *region, gfn_t frame)
+{
+	return hva_add(region->backing, (frame.raw - region->start.raw) << PAGE_SHIFT);
+}
+
+/* The largest leaf that may translate the frame: inside the region, aligned on both sides. */
+unsigned region_level(const struct region *region, gfn_t frame, unsigned most);
+
+#endif

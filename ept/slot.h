@@ -1,0 +1,42 @@
+/*
+ * A place in an EPT table, shared with every processor that walks it: A and D may appear at any
+ * moment. Read whole, exchanged whole, or bits taken away; there is no plain access, so neither
+ * `spte_dirty(*slot)` nor `*slot = v` compiles.
+ *
+ * Who may change one: change.c alone, and table.c in tables that nothing reaches.
+ */
+#ifndef EPT_SLOT_H
+#define EPT_SLOT_H
+
+#include "ept/spte.h"
+#include "mm/base/atomic.h"
+
+typedef struct { uint64_t live; } spte_slot_t;
+
+static inline spte_t slot_read(const spte_slot_t *slot) { return (spte_t){ atomic_read(slot) }; }
+
+/* Each returns, or leaves in *old, what stood there. */
+static inline spte_t slot_xchg(spte_slot_t *slot, spte_t new)
+{
+	return (spte_t){ atomic_xchg(slot, new.bits) };
+}
+
+static inline bool slot_cmpxchg(spte_slot_t *slot, spte_t *old, spte_t new)
+{
+	return atomic_cmpxchg(slot, &old->bits, new.bits);
+}
+
+static inline spte_t slot_and_not(spte_slot_t *slot, uint64_t bits)
+{
+	return (spte_t){ atomic_and(slot, ~bits) };
+}
+
+/* The 512 places of the table in that frame. */
+static inline spte_slot_t *table_slots(pfn_t table) { return pfn_to_ptr(table); }
+
+static inline unsigned gfn_index(gfn_t frame, unsigned level)
+{
+	return level_index(gfn_to_gpa(frame).raw, level);
+}
+
+#endif

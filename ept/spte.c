@@ -1,0 +1,43 @@
+/* The rules for an entry's value. Called by verify.c, for every entry, and by tests. No lock. */
+#include "ept/spte.h"
+
+/* SDM "EPT Misconfigurations": with these rights and types no access would get that far. */
+static const char *hardware_fault(spte_t s, unsigned level)
+{
+	uint64_t type = s.bits & SPTE_TYPE;
+
+	if (!(s.bits & SPTE_RIGHTS))
+		return "present, but without a right";
+	if (!(s.bits & SPTE_R))
+		return "rights without R";
+	if (spte_is_table(s))
+		return s.bits & (SPTE_TYPE | UINT64_C(1) << 6) ? "reserved bits in a table" : NULL;
+	if (level > LEVEL_1G)
+		return "a leaf above level 3";
+	if (spte_frame(s).raw & (level_pages(level) - 1))
+		return "a large leaf whose frame is not aligned";
+	return type == SPTE_WRITE_BACK ? NULL : "memory type is not write-back";
+}
+
+static const char *software_fault(spte_t s)
+{
+	if (spte_is_table(s))
+		return NULL;
+	if (spte_writable(s) && !spte_mmu_writable(s))
+		return "writable, but not MMU-writable";
+	if (spte_mmu_writable(s) && !spte_host_writable(s))
+		return "MMU-writable, but not host-writable";
+	return spte_writable(s) && !spte_dirty(s) ? "writable, but not dirty" : NULL;
+}
+
+const char *spte_fault(spte_t s, unsigned level)
+{
+	const char *fault;
+
+	if (!spte_present(s))
+		return s.bits ? "not present, but not zero" : NULL;
+	fault = hardware_fault(s, level);
+	if (!fault && level == LEVEL_4K && spte_is_table(s))
+		fault = "a table below level 2";
+	return fault ? fault : software_fault(s);
+}

@@ -1,0 +1,105 @@
+/*
+ * An EPT entry as a value: a snapshot that is copied, tested, and built anew, never changed where
+ * it stands. What stands in a table is a spte_slot_t (slot.h), and only that header turns one into
+ * the other. All bits of the format are here and nowhere else.
+ *
+ * A leaf; SDM "Format of an EPT Page-Table Entry that Maps a 4-KByte Page", and the two formats
+ * for larger pages:
+ *
+ *   63      54 53  52 51                        12  11 10  9  8   7    6   5..3  2 1 0
+ *   ignored    MW  HW  frame (low bits 0 in large)  P   -  D  A  leaf IPAT type  X W R
+ *
+ * A table; SDM "Format of an EPT PDE that References an EPT Page Table" and its like:
+ *
+ *   63         52 51                            12  11 10  9  8   7      6..3    2 1 0
+ *   ignored        frame of the table               P   -  -  A   0   reserved 0  X W R
+ *
+ * Software's own: P (present), HW (host writable), MW (MMU writable) stand where the processor
+ * looks at nothing, in every format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so
+ * that a leaf is known without its level.
+ */
+#ifndef EPT_SPTE_H
+#define EPT_SPTE_H
+
+#include "mm/base/addr.h"
+#include "mm/base/check.h"
+#include "mm/mm.h"
+
+typedef struct { uint64_t bits; } spte_t;
+
+#define SPTE_R             (UINT64_C(1) << 0)
+#define SPTE_W             (UINT64_C(1) << 1)
+#define SPTE_X             (UINT64_C(1) << 2)
+#define SPTE_RIGHTS        (SPTE_R | SPTE_W | SPTE_X)
+#define SPTE_TYPE          (UINT64_C(7) << 3)
+#define SPTE_WRITE_BACK    (UINT64_C(6) << 3)
+#define SPTE_LEAF          (UINT64_C(1) << 7)
+#define SPTE_A             (UINT64_C(1) << 8)
+#define SPTE_D             (UINT64_C(1) << 9)
+#define SPTE_PRESENT       (UINT64_C(1) << 11)
+#define SPTE_FRAME         UINT64_C(0x000ffffffffff000)
+/* The host's mapping and the region both allow writes. Fixed while the entry is present. */
+#define SPTE_HOST_WRITABLE (UINT64_C(1) << 52)
+/* Nobody here write-protects it: W may be given back without asking. */
+#define SPTE_MMU_WRITABLE  (UINT64_C(1) << 53)
+
+enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
+
+/* The rights are the bits of enum access. */
+_Static_assert(SPTE_R == ACCESS_READ && SPTE_W == ACCESS_WRITE && SPTE_X == ACCESS_EXEC,
+	       "access bits");
+
+static inline bool spte_present(spte_t s) { return s.bits & SPTE_PRESENT; }
+static inline bool spte_is_leaf(spte_t s)
+{
+	return (s.bits & (SPTE_PRESENT | SPTE_LEAF)) == (SPTE_PRESENT | SPTE_LEAF);
+}
+static inline bool spte_is_table(spte_t s)
+{
+	return (s.bits & (SPTE_PRESENT | SPTE_LEAF)) == SPTE_PRESENT;
+}
+static inline bool spte_writable(spte_t s) { return s.bits & SPTE_W; }
+static inline bool spte_accessed(spte_t s) { return s.bits & SPTE_A; }
+static inline bool spte_dirty(spte_t s) { return s.bits & SPTE_D; }
+static inline bool spte_host_writable(spte_t s) { return s.bits & SPTE_HOST_WRITABLE; }
+static inline bool spte_mmu_writable(spte_t s) { return s.bits & SPTE_MMU_WRITABLE; }
+static inline bool spte_allows(spte_t s, enum access access)
+{
+	return (s.bits & access) == (uint64_t)access;
+}
+static inline pfn_t spte_frame(spte_t s) { return pfn((s.bits & SPTE_FRAME) >> PAGE_SHIFT); }
+
+static inline spte_t spte_empty(void) { return (spte_t){ 0 }; }
+
+/* All rights: those of the leaves below decide. A, D: the processor sets A, D has no meaning. */
+static inline spte_t spte_make_table(pfn_t table)
+{
+	return (spte_t){ table.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_RIGHTS };
+}
+
+/*
+ * A leaf for a page that is being used: A is set, and D as well where it may be written, so that
+ * the processor need not come back to set them. Where A and D are off both bits are ignored.
+ */
+static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
+{
+	uint64_t write = SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D;
+
+	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
+			 SPTE_A | SPTE_R | SPTE_X | (host_writable ? write : 0) };
+}
+
+/*
+ * The first entry of a table that waits to be freed: names the next one that waits (frame 0:
+ * none). Bits 2:0 are clear, so to a processor that still walks there it is not present.
+ */
+static inline spte_t spte_make_waiting(pfn_t next) { return (spte_t){ next.raw << PAGE_SHIFT }; }
+
+/*
+ * NULL when the value is one that this EPT may hold at this level, otherwise what is wrong: as the
+ * processor sees it (SDM "EPT Misconfigurations") and as software does (H, M, W: 111, 110, 100 or
+ * 000).
+ */
+const char *spte_fault(spte_t s, unsigned level);
+
+#endif

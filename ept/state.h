@@ -1,0 +1,71 @@
+/*
+ * All that one EPT is, its fields grouped by what protects them. For ept's own files, and tests.
+ *
+ * ept->lock: shared to look at regions and to map by cmpxchg, exclusive for everything that takes
+ * away. It nests inside space->lock and outside host->lock, and is never held while mm is asked
+ * for a page.
+ */
+#ifndef EPT_STATE_H
+#define EPT_STATE_H
+
+#include "ept/ept.h"
+#include "ept/slot.h"
+#include "mm/base/lock.h"
+#include "mm/base/port.h"
+#include "mm/notifier.h"
+
+enum count {
+	COUNT_FAULT_READ, COUNT_FAULT_WRITE, COUNT_FAULT_FETCH,
+	COUNT_MAPPED_4K, COUNT_MAPPED_2M, COUNT_MAPPED_1G,
+	COUNT_ZAPPED_4K, COUNT_ZAPPED_2M, COUNT_ZAPPED_1G,
+	COUNT_SPURIOUS, COUNT_RETRIES, COUNT_INVALIDATIONS,
+	COUNT_FLUSHES, COUNT_KICKS, COUNT_INVEPTS,
+	COUNT_TABLES_ALLOCATED, COUNT_TABLES_FREED,
+	COUNTS
+};
+
+enum { TABLES_PER_FAULT = EPT_ROOT_LEVEL - 1 };
+
+/* One for each CPU. Only that CPU writes it; others read `presence` (flush.c) and the counts. */
+struct ept_cpu {
+	atomic64_t presence;
+	uint64_t invalidated_at;	/* the generation of its last INVEPT; 0: none yet */
+	pfn_t tables[TABLES_PER_FAULT];	/* zeroed, for the next fault: table.c */
+	unsigned table_count;
+	atomic64_t counts[COUNTS];
+} __attribute__((aligned(64)));
+
+struct ept {
+	/* Fixed by ept_create. */
+	struct space *space;
+	struct host *host;
+	struct ept_caps caps;
+	pfn_t root;
+
+	/* Under lock. The tables below root as well. */
+	rwlock_t lock;
+	struct region regions[REGIONS_MAX];	/* sorted by start, disjoint */
+	unsigned region_count;
+	bool released;				/* the space has ended: nothing is mapped again */
+
+	/* The brackets of mm: notify.c. */
+	struct notifier notifier;
+	atomic64_t sequence, brackets, bracket_start, bracket_end;
+
+	/* Shootdowns: flush.c. */
+	atomic64_t generation __attribute__((aligned(64)));
+	atomic64_t cpus_entered;		/* bit n: CPU n has been inside */
+
+	struct ept_cpu cpus[MAX_CPUS];
+};
+
+_Static_assert(MAX_CPUS <= 64, "cpus_entered has a bit for each");
+
+static inline struct ept_cpu *ept_this_cpu(struct ept *ept) { return &ept->cpus[port_cpu()]; }
+
+static inline void ept_count(struct ept *ept, unsigned count)
+{
+	atomic_bump(&ept_this_cpu(ept)->counts[count], 1);
+}
+
+#endif

@@ -1,0 +1,154 @@
+/*
+ * The invariants, checked by walking everything. Called by tests and by the console, with guests
+ * running or not.
+ *
+ * What one lock protects is checked under it: formats and counts, with ept->lock held exclusively.
+ * What EPT and primary tables have in common (I1) has no one lock: mm is asked without ept->lock.
+ * A leaf is judged only if the sequence stood still and no bracket was open from before the leaf was
+ * read until after the primary entry was: then neither can have gone in between.
+ */
+#include "ept/notify.h"
+#include "ept/region.h"
+#include "ept/walk.h"
+
+static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *rule)
+{
+	port_panic("EPT entry 0x%lx of guest frame 0x%lx, level %u: %s", s.bits, frame.raw, level,
+		   rule);
+}
+
+/* ------------------------------------------------------------------ formats, counts */
+
+/* I7: inside one region, no wider than it, and the frame a live folio (folio_order panics if not). */
+static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
+	HOLDS_SHARED(ept->lock)
+{
+	const struct region *region = region_find(ept, frame);
+
+	if (!region)
+		broken(frame, level, s, "no region there");
+	if (region_level(region, frame, level) != level)
+		broken(frame, level, s, "larger than its region allows");
+	if (spte_host_writable(s) && region->rights == REGION_READ_ONLY)
+		broken(frame, level, s, "writable in a read-only region");
+	if (level > ept->caps.max_level)
+		broken(frame, level, s, "larger than the processor allows");
+	if (level_order(level) > folio_order(ept->host, spte_frame(s)))
+		broken(frame, level, s, "larger than the folio behind it");
+}
+
+static void check_counts(struct ept *ept, const uint64_t leaves[EPT_ROOT_LEVEL], uint64_t tables)
+	HOLDS(ept->lock)
+{
+	struct ept_stats stats;
+
+	ept_read_stats(ept, &stats);
+	for (unsigned level = LEVEL_4K; level <= LEVEL_1G; level++)
+		if (stats.mapped[level - 1] - stats.zapped[level - 1] != leaves[level])
+			port_panic("EPT: %lu leaves of level %u, counted %lu in and %lu out",
+				   leaves[level], level, stats.mapped[level - 1],
+				   stats.zapped[level - 1]);
+	if (stats.tables_allocated - stats.tables_freed != tables)
+		port_panic("EPT: %lu tables, counted %lu in and %lu out", tables,
+			   stats.tables_allocated, stats.tables_freed);
+}
+
+static void verify_tables(struct ept *ept) HOLDS(ept->lock)
+{
+	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
+	struct ept_walk walk = ept_walk_begin(ept, gfn(0), all);
+	uint64_t leaves[EPT_ROOT_LEVEL] = { 0 }, tables = 0;
+
+	while (ept_walk_next(&walk)) {
+		gfn_t start = ept_walk_start(&walk);
+		const char *fault = spte_fault(walk.old, walk.level);
+
+		if (fault)
+			broken(start, walk.level, walk.old, fault);
+		if (spte_is_table(walk.old)) {
+			tables++;
+		} else if (spte_is_leaf(walk.old)) {
+			leaves[walk.level]++;
+			check_leaf(ept, start, walk.level, walk.old);
+		}
+	}
+	check_counts(ept, leaves, tables);
+}
+
+/* ------------------------------------------------------------------ against the primary tables */
+
+struct leaf {
+	gfn_t start;
+	unsigned level;
+	spte_t spte;
+	hva_t hva;
+	uint64_t sequence;
+};
+
+/* The first leaf of the frame or above it. */
+static bool next_leaf(struct ept *ept, gfn_t from, struct leaf *leaf) HOLDS_SHARED(ept->lock)
+{
+	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
+	struct ept_walk walk = ept_walk_begin(ept, from, all - from.raw);
+
+	while (ept_walk_next(&walk)) {
+		if (!spte_is_leaf(walk.old))
+			continue;
+		leaf->start = ept_walk_start(&walk);
+		leaf->level = walk.level;
+		leaf->spte = walk.old;
+		leaf->hva = region_hva(region_find(ept, leaf->start), leaf->start);
+		leaf->sequence = notify_sequence(ept);
+		return true;
+	}
+	return false;
+}
+
+/* I1: rights within those of the primary entries, and their frames. NULL: so it is. */
+static const char *compare(struct ept *ept, const struct leaf *leaf)
+{
+	uint64_t bytes = level_bytes(leaf->level);
+	struct mm_page page;
+
+	for (uint64_t at = 0; at < bytes; at += level_bytes(page.level)) {
+		if (mm_peek(ept->space, hva_add(leaf->hva, at), &page) != STATUS_OK)
+			return "nothing in the primary tables";
+		if (page.frame.raw != spte_frame(leaf->spte).raw + (at >> PAGE_SHIFT))
+			return "another frame in the primary tables";
+		if (spte_host_writable(leaf->spte) && !page.writable)
+			return "the primary entry is not writable";
+	}
+	return NULL;
+}
+
+static void verify_leaf(struct ept *ept, const struct leaf *leaf)
+{
+	hva_t end = hva_add(leaf->hva, level_bytes(leaf->level));
+	const char *difference = compare(ept, leaf);
+
+	read_lock(&ept->lock);
+	bool changed = notify_changed(ept, leaf->sequence, leaf->hva, end);
+
+	read_unlock(&ept->lock);
+	if (difference && !changed)
+		broken(leaf->start, leaf->level, leaf->spte, difference);
+}
+
+void ept_verify(struct ept *ept)
+{
+	struct leaf leaf = { .start = gfn(0) };
+
+	write_lock(&ept->lock);
+	verify_tables(ept);
+	write_unlock(&ept->lock);
+
+	for (gfn_t from = gfn(0);; from = gfn_add(leaf.start, level_pages(leaf.level))) {
+		read_lock(&ept->lock);
+		bool more = next_leaf(ept, from, &leaf);
+
+		read_unlock(&ept->lock);
+		if (!more)
+			break;
+		verify_leaf(ept, &leaf);
+	}
+}

@@ -1,0 +1,68 @@
+/*
+ * The one way through the tables: every entry of a range of guest frames, a table before what is
+ * in it.
+ *
+ *	struct ept_walk walk = ept_walk_begin(ept, start, pages);
+ *	while (ept_walk_next(&walk))
+ *		... walk.slot, walk.old, walk.level, ept_walk_start(&walk)
+ *
+ * The first and the last entry at each level may reach beyond the range. walk.old is what was
+ * read when the walk came to the slot, and decides whether it goes down there: who replaces the
+ * entry writes the new value into walk.old. A table that was gone into is used without another
+ * look, so ept->lock is held, exclusively by those who remove tables.
+ */
+#ifndef EPT_WALK_H
+#define EPT_WALK_H
+
+#include "ept/state.h"
+
+struct ept_walk {
+	spte_slot_t *slot;
+	spte_t old;
+	unsigned level;
+	uint64_t at, end;				/* guest frames, from here, up to there */
+	spte_slot_t *tables[EPT_ROOT_LEVEL + 1];	/* by level: the way down */
+};
+
+static inline struct ept_walk ept_walk_begin(const struct ept *ept, gfn_t start, uint64_t pages)
+{
+	struct ept_walk walk = { .level = EPT_ROOT_LEVEL, .at = start.raw,
+				 .end = start.raw + pages };
+
+	walk.tables[EPT_ROOT_LEVEL] = table_slots(ept->root);
+	return walk;
+}
+
+/* The first frame that the entry translates, and whether the walk's range has all of it. */
+static inline gfn_t ept_walk_start(const struct ept_walk *walk)
+{
+	return gfn(walk->at & ~(level_pages(walk->level) - 1));
+}
+
+static inline bool ept_walk_covers(const struct ept_walk *walk)
+{
+	uint64_t pages = level_pages(walk->level);
+
+	/* The range began before `at` or there: an entry that starts at `at` lies in it. */
+	return !(walk->at & (pages - 1)) && walk->at + pages <= walk->end;
+}
+
+static inline bool ept_walk_next(struct ept_walk *walk)
+{
+	if (walk->slot && spte_is_table(walk->old)) {
+		walk->level--;
+		walk->tables[walk->level] = table_slots(spte_frame(walk->old));
+	} else if (walk->slot) {
+		walk->at = (walk->at | (level_pages(walk->level) - 1)) + 1;
+		while (walk->level < EPT_ROOT_LEVEL &&
+		       !(walk->at & (level_pages(walk->level + 1) - 1)))
+			walk->level++;
+	}
+	if (walk->at >= walk->end)
+		return false;
+	walk->slot = &walk->tables[walk->level][gfn_index(gfn(walk->at), walk->level)];
+	walk->old = slot_read(walk->slot);
+	return true;
+}
+
+#endif
