@@ -93,6 +93,7 @@ static void copy_part(struct copy *copy, struct place place)
 		__builtin_memcpy(copy->into, bytes, part);
 		copy->into = (char *)copy->into + part;
 	} else {
+		check(copy->from);
 		__builtin_memcpy(bytes, copy->from, part);
 		copy->from = (const char *)copy->from + part;
 	}

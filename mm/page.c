@@ -20,6 +20,15 @@ struct folio *page_folio(const struct host *host, pfn_t frame)
 	return i < section->count ? &section->folios[i] : NULL;
 }
 
+/* Of a frame that is known to have it: a member of a list, or the upper half of a block. */
+static struct folio *known_folio(const struct host *host, uint64_t frame)
+{
+	struct folio *folio = page_folio(host, pfn(frame));
+
+	check(folio);
+	return folio;
+}
+
 /*
  * A block of order n begins at its frame number with the low n bits cleared, and no frame inside
  * it but the first carries a kind. So clearing one bit after the other, lowest first, meets the
@@ -49,13 +58,13 @@ void page_lists_init(struct host *host)
 
 static void push_free(struct host *host, pfn_t head, unsigned order) HOLDS(host->lock)
 {
-	struct folio *folio = page_folio(host, head);
+	struct folio *folio = known_folio(host, head.raw);
 	uint32_t next = host->free_heads[order];
 
 	folio->previous = NO_FRAME;
 	folio->next = next;
 	if (next != NO_FRAME)
-		page_folio(host, pfn(next))->previous = (uint32_t)head.raw;
+		known_folio(host, next)->previous = (uint32_t)head.raw;
 	host->free_heads[order] = (uint32_t)head.raw;
 	host->free_orders |= UINT32_C(1) << order;
 	atomic_write(&folio->flags, FOLIO_FREE | order);
@@ -65,9 +74,9 @@ static void push_free(struct host *host, pfn_t head, unsigned order) HOLDS(host-
 static void take_free(struct host *host, struct folio *folio, unsigned order) HOLDS(host->lock)
 {
 	if (folio->next != NO_FRAME)
-		page_folio(host, pfn(folio->next))->previous = folio->previous;
+		known_folio(host, folio->next)->previous = folio->previous;
 	if (folio->previous != NO_FRAME)
-		page_folio(host, pfn(folio->previous))->next = folio->next;
+		known_folio(host, folio->previous)->next = folio->next;
 	else
 		host->free_heads[order] = folio->next;
 	if (host->free_heads[order] == NO_FRAME)
@@ -85,7 +94,7 @@ static uint32_t take_block(struct host *host, unsigned order) HOLDS(host->lock)
 
 	unsigned have = (unsigned)__builtin_ctz(fitting);
 	uint32_t head = host->free_heads[have];
-	struct folio *folio = page_folio(host, pfn(head));
+	struct folio *folio = known_folio(host, head);
 
 	take_free(host, folio, have);
 	while (have > order) {
@@ -133,7 +142,7 @@ enum status page_alloc(struct host *host, unsigned order, pfn_t *out)
 
 void page_free(struct host *host, pfn_t head)
 {
-	struct folio *folio = page_folio(host, head);
+	struct folio *folio = known_folio(host, head.raw);
 	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
 
 	if (host->watch)

@@ -354,6 +354,7 @@ static void misuse_is_named(void **state)
 	assert_true(panics(folio_get(arena.host, frame), "after it was freed"));
 	assert_true(panics(folio_mark_dirty(arena.host, frame), "after it was freed"));
 	assert_true(panics(folio_order(arena.host, pfn(UINT32_MAX)), "not memory"));
+	assert_true(panics(folio_order(arena.host, pfn(0)), "not memory"));	/* the host's own */
 
 	frame = take(0);
 	assert_true(panics(folio_put_many(arena.host, frame, 2), "more references put"));

@@ -71,6 +71,11 @@ static enum status unmap_inside(void)
 	return space_unmap(space, hva(BASE + PAGE_SIZE), 4 * MIB);
 }
 
+static enum status unmap_between_two(void)
+{
+	return space_unmap(space, hva(BASE + PAGE_SIZE), 2 * MIB);
+}
+
 static enum status discard_inside(void)
 {
 	return space_discard(space, hva(BASE + PAGE_SIZE), 4 * MIB);
@@ -179,6 +184,7 @@ static const struct operation {
 	{ "space_create", create, ALL_OR_NOTHING, 2, 0 },
 	{ "space_map, first", map_first, ALL_OR_NOTHING, 1, 0 },
 	{ "space_unmap", unmap_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "space_unmap, two splits", unmap_between_two, ALL_OR_NOTHING, 2, 0 },
 	{ "space_discard", discard_inside, ALL_OR_NOTHING, 1, 0 },
 	{ "space_protect", protect_inside, ALL_OR_NOTHING, 1, 0 },
 	{ "mm_lookup, large", look_up_large, ALL_OR_NOTHING, 1, 1 },

@@ -90,6 +90,7 @@ static void accessed_and_dirty(void **state)
 	look_up(BASE + PAGE_SIZE, ACCESS_WRITE);
 	assert_int_equal(entry(BASE + PAGE_SIZE).pte.bits & (PTE_A | PTE_D), PTE_A);
 	assert_int_equal(entry(BASE).pte.bits & (PTE_P | PTE_U | PTE_NX), PTE_P | PTE_U | PTE_NX);
+	assert_int_equal(folio_mapcount(arena.host, ptr_to_pfn(entry(BASE).slot)), 0);	/* a table */
 }
 
 static void lookup_says_frame_level_rights(void **state)
