@@ -32,7 +32,8 @@ unsigned cpu_count(void);		/* CPUs that run, numbered 0.. */
 unsigned cpu_number(void);		/* this one */
 /*
  * Runs function(argument) once on that CPU, interrupts off, and returns when it is done. A CPU
- * that idles does it there and then, by IPI; one that runs a task's step when the step is over.
+ * that idles does it there and then, by IPI; one that runs a task's step when the step is over,
+ * or at its next VM exit.
  * The caller does what others ask of it meanwhile.
  */
 void cpu_call(unsigned cpu, void (*function)(void *argument), void *argument);

@@ -9,10 +9,11 @@
 #include "boot/memory.h"
 #include "boot/parts.h"
 #include "boot/string.h"
+#include "vmx/vmx.h"
 
-enum { LINE_MAX = 512 };
+enum { LINE_MAX = 512, STATUS_MAX = 127, NAME_SHOWN = 40 };
 enum { KEY_WAIT_US = 1000 };		/* the UART's 16 bytes last a little longer at 115200 */
-enum { KEY_BACKSPACE = 8, KEY_DELETE = 127, KEY_ERASE_LINE = 21 };
+enum { KEY_BACKSPACE = 8, KEY_DELETE = 127, KEY_ERASE_LINE = 21, KEY_ESCAPE = 27 };
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -51,7 +52,7 @@ static void run_command(char *text)
 			c->run(trim(text + length));
 			return;
 		}
-	print("unknown command '%.*s'; 'help' lists them\n", (int)length, text);
+	print("unknown command '%.*s'; 'help' lists them\n", (int)(length < NAME_SHOWN ? length : NAME_SHOWN), text);
 }
 
 static void run_line(char *line)
@@ -79,7 +80,21 @@ static uint8_t read_key(void)
 	}
 }
 
-struct editor { char *line; size_t length; bool overlong; };
+/* What terminals send for arrows and the like: ESC, [ and some, a letter or ~. Dropped. */
+enum sequence { SEQUENCE_NONE, SEQUENCE_BEGINS, SEQUENCE_GOES_ON };
+
+struct editor { char *line; size_t length; bool overlong; enum sequence sequence; };
+
+static bool in_sequence(struct editor *editor, uint8_t key)
+{
+	enum sequence before = editor->sequence;
+
+	editor->sequence = key == KEY_ESCAPE ? SEQUENCE_BEGINS
+			   : before == SEQUENCE_BEGINS && key == '[' ? SEQUENCE_GOES_ON
+			   : before == SEQUENCE_GOES_ON && key < '@' ? SEQUENCE_GOES_ON
+			   : SEQUENCE_NONE;
+	return before != SEQUENCE_NONE || editor->sequence != SEQUENCE_NONE;
+}
 
 static void erase(struct editor *editor)
 {
@@ -89,11 +104,13 @@ static void erase(struct editor *editor)
 	print("\b \b");
 }
 
-/* True at the end of the line. CR, LF and CR LF end one; the empty line between the two is harmless. */
+/* True at the end of the line. */
 static bool edit(struct editor *editor, uint8_t key)
 {
 	if (key == '\r' || key == '\n')
 		return true;
+	if (in_sequence(editor, key))
+		return false;
 	if (key == KEY_BACKSPACE || key == KEY_DELETE) {
 		erase(editor);
 	} else if (key == KEY_ERASE_LINE) {
@@ -110,13 +127,18 @@ static bool edit(struct editor *editor, uint8_t key)
 	return false;
 }
 
-/* False when the line was too long, and is to be forgotten. */
+/* False when the line was too long, and is to be forgotten. CR, LF and CR LF end a line. */
 static bool read_line(char *line)
 {
+	static uint8_t end;		/* of the line before */
 	struct editor editor = { .line = line };
+	uint8_t key = read_key();
 
-	while (!edit(&editor, read_key()))
-		;
+	if (end == '\r' && key == '\n')
+		key = read_key();
+	while (!edit(&editor, key))
+		key = read_key();
+	end = key;
 	line[editor.length] = '\0';
 	print("\n");
 	return !editor.overlong;
@@ -152,16 +174,12 @@ CONSOLE_COMMAND("help", ": this list", print_help)
 static void quit(char *arguments)
 {
 	unsigned status = 0;
+	const char *c = arguments;
 
-	for (const char *c = arguments; *c; c++) {
-		if (*c < '0' || *c > '9' || status > 127) {
-			print("quit: '%s': expected a status from 0 to 127\n", arguments);
-			return;
-		}
+	for (; *c >= '0' && *c <= '9' && status <= STATUS_MAX; c++)
 		status = status * 10 + (unsigned)(*c - '0');
-	}
-	if (status > 127) {
-		print("quit: '%s': expected a status from 0 to 127\n", arguments);
+	if (*c || status > STATUS_MAX) {
+		print("quit: '%s': expected a status from 0 to %u\n", arguments, STATUS_MAX);
 		return;
 	}
 	print("quit %u\n", status);
@@ -219,3 +237,13 @@ static void print_memory(char *arguments)
 		      (unsigned long long)boot_module(i)->size);
 }
 CONSOLE_COMMAND("mem", ": the machine's RAM, the host's part of it, the modules", print_memory)
+
+static void print_caps(char *arguments)
+{
+	(void)arguments;
+	if (boot_has_vmx())
+		vmx_print_caps();
+	else
+		print("this CPU has no VMX in use\n");
+}
+CONSOLE_COMMAND("caps", ": what this CPU's VMX can do, and what of it is used", print_caps)

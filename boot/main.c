@@ -16,10 +16,6 @@
 #include "boot/traps.h"
 #include "vmx/vmx.h"
 
-#pragma weak vmx_present
-#pragma weak vmx_probe
-#pragma weak vmx_cpu_on
-
 _Noreturn void main(void);
 
 static struct loader_facts facts;
@@ -122,7 +118,7 @@ static void start_vmx(void)
 	char missing[256];
 	atomic32_t failures = { 0 };
 
-	if (!vmx_present || !vmx_present()) {
+	if (!vmx_present()) {
 		print("this CPU has no VMX: no guests here\n");
 		return;
 	}

@@ -50,8 +50,14 @@ void memory_init(const struct loader_facts *facts)
 	leave_out(&low, hpa(MIB), hpa(DIRECT_MAP_BYTES));
 	memory_reserve(hpa((uint64_t)image_start - KERNEL_BASE),
 		       (uint64_t)(image_end - image_start));
-	for (unsigned i = 0; i < facts->module_count; i++)
-		memory_reserve(ptr_to_hpa(facts->modules[i].bytes), facts->modules[i].size);
+	for (unsigned i = 0; i < facts->module_count; i++) {
+		const struct boot_module *module = &facts->modules[i];
+		hpa_t start = ptr_to_hpa(module->bytes);
+
+		if (module->size && !range_set_holds(&ram, start, hpa(start.raw + module->size)))
+			refuse("module %s lies outside the RAM of the memory map", module->name);
+		memory_reserve(start, module->size);
+	}
 }
 
 /* From the smallest range that has them: the large ones stay whole for large folios. */

@@ -24,8 +24,6 @@ enum { GATE_INTERRUPT = 0x8e };		/* present, DPL 0, interrupt gate */
 enum { BACKTRACE_MAX = 24 };
 enum { PANIC_STATUS = 1 };
 
-#pragma weak vmx_nmi_in_host
-
 struct fixup { uint64_t at, resume; };
 
 extern const uint8_t trap_entries[256][16];
@@ -207,8 +205,7 @@ static void handle_nmi(struct trap_frame *frame)
 {
 	panic_stop_here();
 	atomic_bump(&this_cpu()->nmis, 1);
-	if (vmx_nmi_in_host)
-		vmx_nmi_in_host(&frame->rip);
+	vmx_nmi_in_host(&frame->rip);
 }
 
 static void handle_interrupt(const struct trap_frame *frame)

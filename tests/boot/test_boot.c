@@ -378,10 +378,16 @@ BOOT_TEST("boot/nmi_harmless", NEEDS_TWO_CPUS)
 BOOT_TEST("boot/timer", NEEDS_NOTHING)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		uint64_t ticks = atomic_read(&this_cpu()->ticks), start = tsc_now(), spent;
+		uint64_t ticks = atomic_read(&this_cpu()->ticks), start, spent;
 
-		cpu_sleep(5000);
-		spent = tsc_now() - start;
+		/* Another CPU's late wake-up may end a sleep before the timer does. */
+		for (unsigned tries = 0; tries < 10; tries++) {
+			start = tsc_now();
+			cpu_sleep(5000);
+			spent = tsc_now() - start;
+			if (atomic_read(&this_cpu()->ticks) != ticks)
+				break;
+		}
 		expect_equal(atomic_read(&this_cpu()->ticks), ticks + 1);
 		/* Not much early; how late depends on the emulator's machine. */
 		expect(spent >= tsc_hz() / 1000 * 4);
@@ -404,8 +410,8 @@ BOOT_TEST("boot/tsc", NEEDS_NOTHING)
 	}
 	/* A busy machine spoils one measurement, seldom all. */
 	for (unsigned i = 0; i < 10 && !near; i++) {
+		near = measured > tsc_hz() / 100 * 97 && measured < tsc_hz() / 100 * 103;
 		measured = clock_measure();
-		near = measured > tsc_hz() / 10 * 9 && measured < tsc_hz() / 10 * 11;
 	}
 	expect(near);
 }
