@@ -73,4 +73,10 @@ MUST_USE enum fault_result soft_exchange(struct soft_cpu *cpu, gpa_t address, ui
 void soft_enter(struct soft_cpu *cpu);
 void soft_leave(struct soft_cpu *cpu);
 
+/*
+ * In the image (tests/boot/test_soft.c): guests on soft CPUs, and a host that takes their memory
+ * away and gives it back, with figures on the console. Returns 0 when all went well.
+ */
+int soft_demo(void);
+
 #endif
