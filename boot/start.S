@@ -139,7 +139,13 @@ refuse:
 	out %al, %dx
 	inc %ebx
 	jmp 1b
-4:	mov $0xf4, %edx				/* as power.c: QEMU's exit device, Bochs's debug port */
+4:	mov $100000, %ecx
+	mov $COM1 + 5, %edx
+7:	in %dx, %al				/* until the last byte is out */
+	test $0x40, %al
+	jnz 8f
+	loop 7b
+8:	mov $0xf4, %edx				/* as power.c: QEMU's exit device, Bochs's debug port */
 	mov $1, %al
 	out %al, %dx
 	mov $PHYS(shutdown), %esi
