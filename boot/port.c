@@ -4,10 +4,7 @@
 #include "boot/parts.h"
 #include "vmx/port.h"
 
-unsigned port_cpu(void)
-{
-	return cpu_number();
-}
+_Static_assert(offsetof(struct cpu, number) == PORT_CPU_OFFSET, "mm/base/port.h");
 
 void port_relax(void)
 {

@@ -9,11 +9,11 @@
 
 #define ENTRY_FAILED (UINT32_C(1) << 31)
 
-enum { QUALIFIED = 1, LENGTH = 2, BOTH = 3 };
+enum { QUALIFIED = 1, LENGTH = 2, DETAIL = 4, BOTH = QUALIFIED | LENGTH };
 
 /* SDM appendix "VMX Basic Exit Reasons". */
 static const struct { uint8_t kind, fields; } reasons[] = {
-	[0] = { EXIT_EXCEPTION, QUALIFIED },	/* or NMI: EXIT_KICK */
+	[0] = { EXIT_EXCEPTION, QUALIFIED | DETAIL },	/* or NMI: EXIT_KICK */
 	[1] = { EXIT_INTERRUPT, 0 },
 	[2] = { EXIT_TRIPLE_FAULT, 0 },
 	[3] = { EXIT_OTHER, 0 },		/* INIT signal */
@@ -41,9 +41,9 @@ static const struct { uint8_t kind, fields; } reasons[] = {
 	[25] = { EXIT_INVALID_INSTRUCTION, LENGTH },
 	[26] = { EXIT_INVALID_INSTRUCTION, LENGTH },
 	[27] = { EXIT_INVALID_INSTRUCTION, LENGTH },
-	[28] = { EXIT_CR_ACCESS, BOTH },
+	[28] = { EXIT_CR_ACCESS, BOTH | DETAIL },
 	[29] = { EXIT_OTHER, BOTH },		/* MOV DR */
-	[30] = { EXIT_IO, BOTH },
+	[30] = { EXIT_IO, BOTH | DETAIL },
 	[31] = { EXIT_RDMSR, LENGTH },
 	[32] = { EXIT_WRMSR, LENGTH },
 	[33] = { EXIT_OTHER, QUALIFIED },	/* entry failed: guest state */
@@ -53,8 +53,8 @@ static const struct { uint8_t kind, fields; } reasons[] = {
 	[39] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* MONITOR */
 	[40] = { EXIT_OTHER, LENGTH },
 	[41] = { EXIT_OTHER, 0 },		/* machine check during entry */
-	[48] = { EXIT_EPT_VIOLATION, QUALIFIED },
-	[49] = { EXIT_EPT_MISCONFIGURATION, 0 },
+	[48] = { EXIT_EPT_VIOLATION, QUALIFIED | DETAIL },
+	[49] = { EXIT_EPT_MISCONFIGURATION, DETAIL },
 	[50] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVEPT */
 	[51] = { EXIT_OTHER, LENGTH },
 	[52] = { EXIT_TIMER, 0 },
@@ -151,16 +151,8 @@ static void decode_ept_misconfiguration(struct vcpu_exit *out)
 	out->ept = (struct exit_ept){ .address = gpa(vmcs_read(VMCS_GUEST_PHYSICAL)) };
 }
 
-bool exit_decode(struct vcpu_exit *out)
+static void decode_detail(struct vcpu_exit *out)
 {
-	uint32_t word = (uint32_t)vmcs_read(VMCS_EXIT_REASON), reason = word & 0xffff;
-	unsigned fields = reason < REASONS ? reasons[reason].fields : 0;
-
-	out->reason = reason;
-	out->kind = reason < REASONS ? (enum exit_kind)reasons[reason].kind : EXIT_OTHER;
-	out->qualification = fields & QUALIFIED ? vmcs_read(VMCS_QUALIFICATION) : 0;
-	out->length = fields & LENGTH ? (uint32_t)vmcs_read(VMCS_EXIT_LENGTH) : 0;
-
 	if (out->kind == EXIT_EXCEPTION)
 		decode_event(out);
 	else if (out->kind == EXIT_IO)
@@ -169,7 +161,26 @@ bool exit_decode(struct vcpu_exit *out)
 		decode_cr(out);
 	else if (out->kind == EXIT_EPT_VIOLATION)
 		decode_ept_violation(out);
-	else if (out->kind == EXIT_EPT_MISCONFIGURATION)
+	else
 		decode_ept_misconfiguration(out);
+}
+
+bool exit_decode(struct vcpu_exit *out)
+{
+	uint32_t word = (uint32_t)vmcs_read(VMCS_EXIT_REASON), reason = word & 0xffff;
+	unsigned fields = 0;
+
+	out->kind = EXIT_OTHER;
+	if (__builtin_expect(reason < REASONS, 1)) {
+		out->kind = (enum exit_kind)reasons[reason].kind;
+		fields = reasons[reason].fields;
+	}
+	out->reason = reason;
+	if (fields & LENGTH)
+		out->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
+	if (fields & QUALIFIED)
+		out->qualification = vmcs_read(VMCS_QUALIFICATION);
+	if (fields & DETAIL)
+		decode_detail(out);
 	return word & ENTRY_FAILED;
 }

@@ -58,8 +58,8 @@ struct exit_cr {
 struct vcpu_exit {
 	enum exit_kind kind;
 	uint32_t reason;		/* basic exit reason, SDM appendix "VMX Basic Exit Reasons" */
-	uint32_t length;		/* of the instruction, where the SDM defines it for this exit */
-	uint64_t qualification;
+	uint32_t length;		/* of the instruction; where the SDM defines it for this exit, */
+	uint64_t qualification;		/* and so this: undefined for other exits */
 	union {
 		struct exit_io io;
 		struct exit_ept ept;

@@ -22,12 +22,13 @@
 
 enum { REASON_GUEST_STATE = 33, REASON_MSR_LOADING = 34, REASON_MACHINE_CHECK = 41 };
 
+/* On the way of every exit: the registers that entry.S uses up are then saved once only. */
+#define IN_PLACE inline __attribute__((always_inline))
+
 _Static_assert(offsetof(struct vcpu, regs) == ENTRY_REG(0), "entry.S");
 _Static_assert(offsetof(struct vcpu, host_rsp) == ENTRY_HOST_RSP, "entry.S");
 _Static_assert(offsetof(struct vmx_cpu, kicked) == 0, "entry.S");
 _Static_assert(VMCS_HOST_RSP == ENTRY_HOST_RSP_FIELD, "entry.S");
-
-unsigned vmx_enter(struct vcpu *vcpu, const atomic32_t *kicked, bool launched);
 
 /* ------------------------------------------------------------------ what failed */
 
@@ -128,26 +129,31 @@ static void print_failed_instruction(struct vcpu *vcpu, unsigned how)
 static void set_timer(struct vcpu *vcpu, uint64_t ticks)
 {
 	uint64_t granted = ticks && ticks < vcpu->slice ? ticks : vcpu->slice;
-	uint32_t timer = (uint32_t)(granted >> vmx_caps.timer_shift);
 
-	if (timer == vcpu->timer)
+	if (granted == vcpu->granted)
 		return;
-	vmcs_write(VMCS_TIMER, timer);
-	vcpu->timer = timer;
+	vmcs_write(VMCS_TIMER, granted >> vmx_caps.timer_shift);
+	vcpu->granted = granted;
 }
 
-static unsigned enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
+static void flush_vpid(struct vcpu *vcpu)
+{
+	if (vmx_caps.vpid)
+		vmx_invvpid(vcpu->vpid);
+	vcpu->flush_vpid = false;
+}
+
+static IN_PLACE unsigned enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
 {
 	struct ept *ept = vcpu->vm->ept;
 	unsigned how;
 
-	if (vcpu->flush_vpid && vmx_caps.vpid)
-		vmx_invvpid(vcpu->vpid);
-	vcpu->flush_vpid = false;
+	if (__builtin_expect(vcpu->flush_vpid, 0))
+		flush_vpid(vcpu);
 	atomic_write(&cpu->kicked, 0);
 	if (ept && ept_enter(ept) == EPT_INVALIDATE)
 		vmx_invept(vcpu->vm->eptp);
-	how = vmx_enter(vcpu, &cpu->kicked, vcpu->launched);
+	how = vcpu_enter(vcpu, &cpu->kicked);
 	if (ept)
 		ept_leave(ept);
 	return how;
@@ -175,7 +181,8 @@ static void handle_nmi(void)
 	      1u << EXIT_EPT_MISCONFIGURATION)
 
 /* True when the guest shall go on. *left: ticks that it may still run; 0 without a limit. */
-static bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
+static __attribute__((noinline))
+bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
 {
 	if (exit->kind == EXIT_KICK) {
 		handle_nmi();
@@ -197,10 +204,11 @@ static bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
 	return intercept_exit(vcpu, exit);
 }
 
-static enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
+static IN_PLACE enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 {
 	struct vmx_cpu *cpu = vmx_this_cpu();
 
+	set_timer(vcpu, ticks);
 	for (;;) {
 		unsigned how = enter_once(vcpu, cpu);
 
@@ -210,6 +218,7 @@ static enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 		}
 		if (__builtin_expect(how != ENTRY_EXITED, 0)) {
 			print_failed_instruction(vcpu, how);
+			out->kind = EXIT_KINDS;
 			return STATUS_BAD_FORMAT;
 		}
 		if (__builtin_expect(exit_decode(out), 0)) {
@@ -222,13 +231,13 @@ static enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 	}
 }
 
+/* Both are whole, not one in terms of the other: each call counts on the way of an exit. */
 enum status vcpu_run_checked(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 {
 	uint64_t flags = insn_irq_save();
 	enum status status;
 
 	vcpu_load(vcpu);
-	set_timer(vcpu, ticks);
 	status = run(vcpu, ticks, out);
 	insn_irq_restore(flags);
 	return status;
@@ -236,7 +245,10 @@ enum status vcpu_run_checked(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit
 
 void vcpu_run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 {
-	*out = (struct vcpu_exit){ .kind = EXIT_KINDS };
-	if (vcpu_run_checked(vcpu, ticks, out) != STATUS_OK && out->kind != EXIT_OTHER)
+	uint64_t flags = insn_irq_save();
+
+	vcpu_load(vcpu);
+	if (__builtin_expect(run(vcpu, ticks, out) != STATUS_OK && out->kind != EXIT_OTHER, 0))
 		port_panic("the VM entry above can't have failed by the guest's doing");
+	insn_irq_restore(flags);
 }

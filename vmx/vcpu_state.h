@@ -26,8 +26,8 @@ struct vcpu {
 	bool launched;
 	bool flush_vpid;		/* INVVPID before the next entry */
 	uint16_t vpid;
-	uint32_t primary;		/* what the fields hold: saves the VMREAD */
-	uint32_t timer;
+	uint32_t primary;		/* what the field holds: saves the VMREAD */
+	uint64_t granted;		/* TSC ticks that the preemption timer is set to */
 	uint64_t slice;			/* TSC ticks the guest may keep host interrupts waiting */
 	uint64_t cr2, dr[4], dr6, xcr0, msrs[GUEST_MSRS];	/* while it is not loaded */
 	void *vmcs, *fpu;
@@ -51,6 +51,18 @@ static inline void vcpu_load(struct vcpu *vcpu)
 	/* Relaxed: nobody but this CPU makes the two equal, nor unequal while it uses the vCPU. */
 	if (__builtin_expect(atomic_read_relaxed(&vcpu->cpu) != port_cpu(), 0))
 		vcpu_load_slowly(vcpu);
+}
+/* Into the guest and back, interrupts off, the vCPU loaded. Returns ENTRY_... of entry.h. */
+static inline unsigned vcpu_enter(struct vcpu *vcpu, atomic32_t *kicked)
+{
+	bool launched = vcpu->launched;
+	unsigned how;
+
+	__asm__ volatile("call vmx_enter"
+			 : "=a"(how), "+D"(vcpu), "+S"(kicked), "+d"(launched)
+			 :: "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+			    "cc", "memory");
+	return how;
 }
 /* What is loaded on this CPU, if anything is, goes to memory. */
 void vcpu_unload(struct vmx_cpu *cpu);

@@ -29,7 +29,16 @@ static inline hpa_t ptr_to_hpa(const void *pointer) { return hpa((uint64_t)point
 static inline pfn_t ptr_to_pfn(const void *pointer) { return hpa_to_pfn(ptr_to_hpa(pointer)); }
 
 /* The number of the CPU that runs this, 0..MAX_CPUS-1. It can't change inside mm and ept code. */
+#if __STDC_HOSTED__
 unsigned port_cpu(void);
+#else
+/* On every way into and out of a guest, thus one instruction: GS points to boot's struct cpu. */
+#define PORT_CPU_OFFSET 8
+static inline unsigned port_cpu(void)
+{
+	return *(const __seg_gs unsigned *)PORT_CPU_OFFSET;
+}
+#endif
 
 /* Between two looks at a word that another CPU will change. */
 void port_relax(void);

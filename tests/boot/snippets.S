@@ -1,0 +1,348 @@
+/*
+ * Guest code of the tests, copied to GPA 0x1000 and run there (box.h). A snippet ends, or speaks to
+ * its test, by HLT.
+ */
+	.section .rodata, "a", @progbits
+
+	.macro SNIPPET name
+	.global snippet_\name, snippet_\name\()_end
+snippet_\name:
+	.endm
+	.macro END name
+snippet_\name\()_end:
+	.endm
+
+	.set	WORDS, 0x8000
+	.set	CODE, 0x1000
+
+/* ---------------------------------------------------------------- one for each mode */
+
+	.code16
+	SNIPPET real
+	mov	$0x1234, %ax
+	mov	%ax, WORDS
+	hlt
+	mov	$0x5678, %bx
+	hlt
+	END real
+
+	.code32
+	SNIPPET protected
+	movl	$0x12345678, WORDS
+	mov	$0x89abcdef, %ebx
+	hlt
+	END protected
+
+	.code64
+	SNIPPET long
+	mov	$0x123456789abcdef0, %rax
+	mov	%rax, WORDS
+	mov	%cs, %ebx
+	hlt
+	END long
+
+/* From real mode to long mode without the hypervisor's help; the GDT is the box's. */
+	.code16
+	SNIPPET mode_switch
+	movl	%cr0, %eax
+	movl	%eax, WORDS			/* as it starts */
+	orl	$1, %eax
+	movl	%eax, %cr0
+	ljmpl	$0x18, $(CODE + 1f - snippet_mode_switch)
+	.code32
+1:	movl	$1, WORDS + 8
+	mov	$0x10, %eax
+	mov	%eax, %ds
+	mov	%eax, %ss
+	mov	%cr4, %eax
+	or	$0x20, %eax			/* PAE */
+	mov	%eax, %cr4
+	mov	$0x10000, %eax
+	mov	%eax, %cr3
+	mov	$0xc0000080, %ecx
+	rdmsr
+	or	$0x900, %eax			/* LME, NXE */
+	wrmsr
+	mov	%cr0, %eax
+	or	$0x80000000, %eax
+	mov	%eax, %cr0
+	ljmp	$0x08, $(CODE + 2f - snippet_mode_switch)
+	.code64
+2:	mov	$0x1122334455667788, %rax
+	mov	%rax, WORDS + 16
+	mov	$0xc0000080, %ecx
+	rdmsr
+	mov	%rax, WORDS + 24
+	hlt
+	/* And back out of paging, by the same way. */
+	ljmp	*3f(%rip)
+3:	.long	CODE + 4f - snippet_mode_switch
+	.word	0x18
+	.code32
+4:	mov	%cr0, %eax
+	and	$0x7fffffff, %eax
+	mov	%eax, %cr0
+	mov	$0xc0000080, %ecx
+	rdmsr
+	mov	%eax, WORDS + 32
+	hlt
+	END mode_switch
+
+/* ---------------------------------------------------------------- loops */
+
+	.code64
+/* Counts for ever, interrupts off. */
+	SNIPPET count
+1:	incq	WORDS
+	jmp	1b
+	END count
+
+/* Copies the word at RSI to the one at RDI, and counts, for ever. */
+	SNIPPET watch
+1:	mov	(%rsi), %rax
+	mov	%rax, (%rdi)
+	incq	8(%rdi)
+	jmp	1b
+	END watch
+
+/* CPUID leaf 0, for ever: the cost of an exit. */
+	SNIPPET cpuid
+1:	xor	%eax, %eax
+	cpuid
+	jmp	1b
+	END cpuid
+
+/* The same loop and no exit. */
+	SNIPPET no_cpuid
+	mov	$1000, %esi
+1:	xor	%eax, %eax
+	dec	%esi
+	jnz	1b
+	hlt
+	END no_cpuid
+
+/* ---------------------------------------------------------------- single instructions */
+
+	SNIPPET rdtsc
+	rdtsc
+	shl	$32, %rdx
+	or	%rdx, %rax
+	hlt
+	END rdtsc
+
+	SNIPPET rdmsr
+	rdmsr
+	hlt
+	END rdmsr
+
+	SNIPPET wrmsr
+	wrmsr
+	hlt
+	END wrmsr
+
+	SNIPPET ports
+	mov	$0x80, %dx
+	mov	$0x5a, %al
+	out	%al, %dx
+	in	$0x81, %ax
+	mov	$0x8002, %dx
+	out	%eax, %dx
+	mov	$WORDS, %esi
+	mov	$3, %ecx
+	rep	outsb
+	hlt
+	END ports
+
+/* Reads, writes, calls what RSI points to. */
+	SNIPPET read
+	mov	(%rsi), %rax
+	hlt
+	END read
+	SNIPPET write
+	mov	%rax, (%rsi)
+	hlt
+	END write
+	SNIPPET call
+	call	*%rsi
+	hlt
+	END call
+
+	SNIPPET vmcall
+	vmcall
+	hlt
+	END vmcall
+
+	SNIPPET invd_rdpmc
+	invd
+	mov	$1, %esi
+	rdpmc
+	hlt
+	.org	snippet_invd_rdpmc + 16
+	pop	%rbx
+	pop	%rcx
+	hlt
+	END invd_rdpmc
+
+/* ---------------------------------------------------------------- state across exits */
+
+/*
+ * RAX goes into every kind of register that vmx has to keep, then two exits, then back: XMM15, the
+ * x87 stack, MM, DR0, KERNEL_GS_BASE, LSTAR, CR2 into R8..R13. RDI: scratch of this vCPU.
+ */
+	SNIPPET state
+	mov	%cr4, %rbx
+	or	$0x600, %rbx			/* OSFXSR, OSXMMEXCPT */
+	mov	%rbx, %cr4
+	fninit
+	mov	%rax, %rbp
+	movq	%rax, %xmm15
+	mov	%rax, (%rdi)
+	fildq	(%rdi)
+	mov	%rax, %dr0
+	mov	%rax, %cr2
+	mov	%rax, %rdx
+	shr	$32, %rdx
+	mov	$0xc0000102, %ecx
+	wrmsr
+	mov	$0xc0000082, %ecx
+	wrmsr
+	hlt
+	cpuid
+	movq	%xmm15, %r8
+	fistpq	(%rdi)
+	mov	(%rdi), %r9
+	mov	%dr0, %r10
+	mov	$0xc0000102, %ecx
+	rdmsr
+	shl	$32, %rdx
+	or	%rdx, %rax
+	mov	%rax, %r11
+	mov	$0xc0000082, %ecx
+	rdmsr
+	shl	$32, %rdx
+	or	%rdx, %rax
+	mov	%rax, %r12
+	mov	%cr2, %r13
+	hlt
+	END state
+
+/* EFER from RSI, PAT from RDI, exits, back into R8 and R9. */
+	SNIPPET efer_pat
+	mov	$0xc0000080, %ecx
+	mov	%rsi, %rax
+	mov	%rsi, %rdx
+	shr	$32, %rdx
+	wrmsr
+	mov	$0x277, %ecx
+	mov	%rdi, %rax
+	mov	%rdi, %rdx
+	shr	$32, %rdx
+	wrmsr
+	hlt
+	mov	$0xc0000080, %ecx
+	rdmsr
+	shl	$32, %rdx
+	or	%rdx, %rax
+	mov	%rax, %r8
+	mov	$0x277, %ecx
+	rdmsr
+	shl	$32, %rdx
+	or	%rdx, %rax
+	mov	%rax, %r9
+	hlt
+	END efer_pat
+
+/* XCR0 = x87, SSE, AVX; RAX into the upper half of YMM3 by way of (RDI); after a HLT back. */
+	SNIPPET ymm
+	mov	%rax, %rbx
+	mov	%cr4, %rax
+	or	$0x40600, %rax			/* OSXSAVE too */
+	mov	%rax, %cr4
+	mov	$7, %eax
+	xor	%edx, %edx
+	xor	%ecx, %ecx
+	xsetbv
+	mov	%rbx, 16(%rdi)
+	vmovdqu	(%rdi), %ymm3
+	movq	$0, 16(%rdi)
+	hlt
+	vmovdqu	%ymm3, (%rdi)
+	mov	16(%rdi), %r8
+	hlt
+	END ymm
+
+/* ---------------------------------------------------------------- control registers */
+
+/* CD and NW on, look, off, look. */
+	SNIPPET cache_disable
+	mov	%cr0, %rax
+	or	$0x60000000, %rax
+	mov	%rax, %cr0
+	mov	%cr0, %r8
+	hlt
+	and	$~0x60000000, %rax
+	mov	%rax, %cr0
+	mov	%cr0, %r9
+	hlt
+	END cache_disable
+
+/* RAX to CR0; the handler of #GP, 16 bytes in, leaves the error code in RBX. */
+	SNIPPET mov_cr0
+	mov	%rax, %cr0
+	hlt
+	.org	snippet_mov_cr0 + 16
+	pop	%rbx
+	pop	%rcx
+	hlt
+	END mov_cr0
+
+	SNIPPET mov_cr4
+	mov	%rax, %cr4
+	hlt
+	.org	snippet_mov_cr4 + 16
+	pop	%rbx
+	pop	%rcx
+	hlt
+	END mov_cr4
+
+/* ---------------------------------------------------------------- events */
+
+/* HLT; the handler, 16 bytes in, takes the error code to RBX, RIP to RCX. */
+	SNIPPET handler
+	hlt
+	hlt
+	.org	snippet_handler + 16
+	pop	%rbx
+	pop	%rcx
+	hlt
+	END handler
+
+/* STI with an exit in its shadow; the handler, 32 bytes in, counts in RBX. */
+	SNIPPET interrupt
+	cpuid
+	sti
+	cpuid
+	nop
+	nop
+	mov	$1, %esi
+	hlt
+	.org	snippet_interrupt + 32
+	inc	%ebp
+	hlt
+	iretq
+	END interrupt
+
+/* Single steps by TF; the handler of #DB, 64 bytes in, leaves DR6 in R8. */
+	SNIPPET step
+	pushfq
+	orq	$0x100, (%rsp)
+	popfq
+	nop
+1:	jmp	1b
+	.org	snippet_step + 64
+	mov	%dr6, %r8
+	pop	%rcx
+	hlt
+	END step
+
+	.section .note.GNU-stack, "", @progbits
