@@ -105,19 +105,19 @@ static const char *read_root(const struct table_header *root, unsigned width,
 	return "ACPI has no MADT, the table that lists the processors";
 }
 
-const char *acpi_read_cpus(const uint8_t *rsdp_bytes, unsigned size, struct acpi_cpus *out)
+const char *acpi_read_cpus(const uint8_t *rsdp, unsigned bytes, struct acpi_cpus *out)
 {
-	struct rsdp rsdp = { 0 };
+	struct rsdp root = { 0 };
 
-	if (size < RSDP_V1_BYTES)
+	if (bytes < RSDP_V1_BYTES)
 		return "the loader gives no ACPI root pointer (RSDP), so there is no MADT";
-	memcpy(&rsdp, rsdp_bytes, size < sizeof(rsdp) ? size : sizeof(rsdp));
-	if (memcmp(rsdp.signature, "RSD PTR ", 8) || !sums_to_zero(&rsdp, RSDP_V1_BYTES))
+	memcpy(&root, rsdp, bytes < sizeof(root) ? bytes : sizeof(root));
+	if (memcmp(root.signature, "RSD PTR ", 8) || !sums_to_zero(&root, RSDP_V1_BYTES))
 		return "ACPI's root pointer (RSDP) is damaged";
-	if (rsdp.revision >= 2 && size >= RSDP_V2_BYTES && rsdp.xsdt) {
-		if (!sums_to_zero(&rsdp, RSDP_V2_BYTES))
+	if (root.revision >= 2 && bytes >= RSDP_V2_BYTES && root.xsdt) {
+		if (!sums_to_zero(&root, RSDP_V2_BYTES))
 			return "ACPI's root pointer (RSDP) is damaged in its second part";
-		return read_root(find_table(rsdp.xsdt), 8, out);
+		return read_root(find_table(root.xsdt), 8, out);
 	}
-	return read_root(find_table(rsdp.rsdt), 4, out);
+	return read_root(find_table(root.rsdt), 4, out);
 }

@@ -10,7 +10,7 @@ struct acpi_cpus {
 };
 
 /* RSDP to XSDT or RSDT to MADT. NULL, or a sentence that says what is wrong or missing. */
-const char *acpi_read_cpus(const uint8_t *rsdp, unsigned rsdp_bytes, struct acpi_cpus *out);
+const char *acpi_read_cpus(const uint8_t *rsdp, unsigned bytes, struct acpi_cpus *out);
 /* The last step alone: `madt` is a whole table of table->length bytes. */
 const char *acpi_read_madt(const void *madt, struct acpi_cpus *out);
 

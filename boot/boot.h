@@ -14,11 +14,15 @@
 
 /* ------------------------------------------------------------------ print.c */
 
-/* printf's %c %s %d %u %x %p with -, 0, width, precision, l, ll, z; to COM1. A call is not torn apart by other CPUs. */
+/*
+ * printf's %c %s %d %u %x %p with -, 0, width, precision, l, ll, z; to COM1. A call is not torn
+ * apart by other CPUs.
+ */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void print_v(const char *format, va_list arguments);
 /* Like snprintf: at most size bytes with the final 0; returns the length of the whole text. */
-int format_text(char *into, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int format_text(char *into, size_t size, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 int format_text_v(char *into, size_t size, const char *format, va_list arguments);
 
 /* ------------------------------------------------------------------ serial.c */
@@ -65,7 +69,7 @@ struct task {
 	/* task.c's own: zero at first. */
 	struct task *next;
 	uint64_t not_before;		/* TSC: rests until then */
-	unsigned cpu, stint;		/* ran last on that CPU, so many steps in a row; 0: handed on */
+	unsigned cpu, stint;		/* ran last on that CPU, so many steps; 0: handed on */
 	atomic32_t done;
 };
 

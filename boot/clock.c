@@ -40,7 +40,7 @@ static bool wait_for_pit(struct moment *end)
 	return false;
 }
 
-/* TSC ticks while the PIT counted MEASURED_TICKS, and how far off that may be. False without a PIT. */
+/* TSC ticks of MEASURED_TICKS of the PIT, and how far off that may be. False without a PIT. */
 static bool measure_once(uint64_t *ticks, uint64_t *doubt)
 {
 	uint8_t speaker = (uint8_t)(inb(PIT_SPEAKER) & ~(SPEAKER_GATE2 | SPEAKER_ON));

@@ -15,6 +15,10 @@ enum { LINE_MAX = 512, STATUS_MAX = 127, NAME_SHOWN = 40 };
 enum { KEY_WAIT_US = 1000 };		/* the UART's 16 bytes last a little longer at 115200 */
 enum { KEY_BACKSPACE = 8, KEY_DELETE = 127, KEY_ERASE_LINE = 21, KEY_ESCAPE = 27 };
 
+#define for_each_command(c)                                                          \
+	for (const struct console_command *c = console_commands_start;              \
+	     c < console_commands_end; c++)
+
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 char *console_word(char **rest)
@@ -47,12 +51,13 @@ static void run_command(char *text)
 
 	if (!length)
 		return;
-	for (const struct console_command *c = console_commands_start; c < console_commands_end; c++)
+	for_each_command(c)
 		if (strlen(c->name) == length && !strncmp(c->name, text, length)) {
 			c->run(trim(text + length));
 			return;
 		}
-	print("unknown command '%.*s'; 'help' lists them\n", (int)(length < NAME_SHOWN ? length : NAME_SHOWN), text);
+	print("unknown command '%.*s'; 'help' lists them\n",
+	      (int)(length < NAME_SHOWN ? length : NAME_SHOWN), text);
 }
 
 static void run_line(char *line)
@@ -166,7 +171,7 @@ static void print_help(char *arguments)
 {
 	(void)arguments;
 	print("commands, separated by ';':\n");
-	for (const struct console_command *c = console_commands_start; c < console_commands_end; c++)
+	for_each_command(c)
 		print("  %s %s\n", c->name, c->help);
 }
 CONSOLE_COMMAND("help", ": this list", print_help)

@@ -145,7 +145,7 @@ refuse:
 	test $0x40, %al
 	jnz 8f
 	loop 7b
-8:	mov $0xf4, %edx				/* as power.c: QEMU's exit device, Bochs's debug port */
+8:	mov $0xf4, %edx				/* as power.c: QEMU's exit, Bochs's debug port */
 	mov $1, %al
 	out %al, %dx
 	mov $PHYS(shutdown), %esi

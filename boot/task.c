@@ -65,7 +65,7 @@ void task_start(struct task *task)
 	wake(sleeper);
 }
 
-/* The first task that is ready for this CPU; else NULL, the CPU is idle, *due is when to look again. */
+/* The first task ready for this CPU; else NULL, the CPU is idle, *due says when to look again. */
 static struct task *take(struct cpu *cpu, uint64_t *due)
 {
 	uint64_t now = tsc_now();

@@ -5,7 +5,9 @@
  */
 	.text
 
-/* Entries of 16 bytes. The CPU pushes an error code for 8, 10-14, 17, 21, 29, 30: the others get 0. */
+/*
+ * Entries of 16 bytes. The CPU pushes an error code for 8, 10-14, 17, 21, 29, 30; the others get 0.
+ */
 	.balign 16
 	.globl trap_entries
 trap_entries:
@@ -103,7 +105,7 @@ try_wrmsr:
 	ret
 	MAY_FAULT 1b, try_failed
 
-/* A fetch that fails has pushed its return address: trap_handle() looks that one up, and pops it. */
+/* A fetch that fails has pushed its return address: trap_handle() looks that up, and pops it. */
 	.globl try_call
 try_call:
 	sub $8, %rsp

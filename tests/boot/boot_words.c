@@ -141,8 +141,11 @@ BOOT_TEST("boot/console_words", NEEDS_NOTHING)
 
 BOOT_TEST("boot/console_commands", NEEDS_NOTHING)
 {
-	for (const struct console_command *a = console_commands_start; a < console_commands_end; a++)
-		for (const struct console_command *b = a + 1; b < console_commands_end; b++)
-			expect(strcmp(a->name, b->name));
-	expect(console_commands_end - console_commands_start >= 6);
+	const struct console_command *all = console_commands_start;
+	long count = console_commands_end - console_commands_start;
+
+	expect(count >= 6);
+	for (long i = 0; i < count; i++)
+		for (long j = i + 1; j < count; j++)
+			expect(strcmp(all[i].name, all[j].name));
 }
