@@ -9,13 +9,15 @@
 
 enum {
 	PIT_HZ = 1193182, PIT_CHANNEL2 = 0x42, PIT_COMMAND = 0x43, PIT_SPEAKER = 0x61,
-	COMMAND_CHANNEL2_MODE0 = 0xb0,	/* low byte, high byte; output rises at the end */
+	COMMAND_CHANNEL2_MODE0 = 0xb0,	/* low byte, high byte; output rises at 0 */
+	COMMAND_CHANNEL2_LATCH = 0x80,
 	SPEAKER_GATE2 = 1, SPEAKER_ON = 2, SPEAKER_OUT2 = 0x20,
-	MEASURED_TICKS = PIT_HZ / 100,
+	COUNT_START = 0xffff,		/* 55 ms */
+	COUNT_MEASURED = PIT_HZ / 100,
 };
 
-/* A real PIT ends the measurement within 10 ms: polls beyond this many mean that there is none. */
-enum { POLLS_MAX = 20000000, MEASUREMENTS_MAX = 8 };
+/* A PIT counts on within a few looks; this many that see the same count mean that there is none. */
+enum { STANDSTILL_MAX = 200000, LOOKS = 8, MEASUREMENTS_MAX = 8 };
 #define HZ_ASSUMED UINT64_C(1000000000)
 /* Bochs counts instructions, as few as a million a second; nothing is slower. */
 #define HZ_LEAST   UINT64_C(100000)
@@ -23,60 +25,76 @@ enum { POLLS_MAX = 20000000, MEASUREMENTS_MAX = 8 };
 static uint64_t hz;
 static const char *source;
 
-/* Between which two looks at the TSC something happened. */
-struct moment { uint64_t after, before; };
+/* A count of the PIT, and the TSC then, give or take half of `doubt`. */
+struct look { uint64_t tsc, doubt; uint32_t count; };
 
-static bool wait_for_pit(struct moment *end)
+static struct look look(void)
 {
-	end->after = tsc_now();
-	for (unsigned i = 0; i < POLLS_MAX; i++) {
-		bool over = inb(PIT_SPEAKER) & SPEAKER_OUT2;
+	uint64_t before = tsc_now(), after;
+	struct look seen;
 
-		end->before = tsc_now();
-		if (over)
+	outb(PIT_COMMAND, COMMAND_CHANNEL2_LATCH);
+	after = tsc_now();
+	seen.count = inb(PIT_CHANNEL2);
+	seen.count |= (uint32_t)inb(PIT_CHANNEL2) << 8;
+	seen.doubt = after - before;
+	seen.tsc = before + seen.doubt / 2;
+	return seen;
+}
+
+/* An emulator that is held up between the two looks at the TSC spoils one look, not the next. */
+static struct look look_closely(void)
+{
+	struct look best = look();
+
+	for (unsigned i = 1; i < LOOKS; i++) {
+		struct look next = look();
+
+		if (next.doubt <= best.doubt)
+			best = next;
+	}
+	return best;
+}
+
+static bool wait_for_count(uint32_t least)
+{
+	struct look seen = look(), next;
+
+	for (unsigned still = 0; still < STANDSTILL_MAX; still++) {
+		if (seen.count <= least)
 			return true;
-		end->after = end->before;
+		next = look();
+		if (next.count != seen.count)
+			still = 0;
+		seen = next;
 	}
 	return false;
 }
 
-/* TSC ticks of MEASURED_TICKS of the PIT, and how far off that may be. False without a PIT. */
-static bool measure_once(uint64_t *ticks, uint64_t *doubt)
-{
-	uint8_t speaker = (uint8_t)(inb(PIT_SPEAKER) & ~(SPEAKER_GATE2 | SPEAKER_ON));
-	struct moment start, end;
-
-	outb(PIT_SPEAKER, speaker);
-	outb(PIT_COMMAND, COMMAND_CHANNEL2_MODE0);
-	outb(PIT_CHANNEL2, MEASURED_TICKS & 0xff);
-	outb(PIT_CHANNEL2, MEASURED_TICKS >> 8);
-	start.after = tsc_now();
-	outb(PIT_SPEAKER, speaker | SPEAKER_GATE2);
-	start.before = tsc_now();
-	if (inb(PIT_SPEAKER) & SPEAKER_OUT2 || !wait_for_pit(&end))
-		return false;
-	outb(PIT_SPEAKER, speaker);
-	*ticks = ((end.after - start.before) + (end.before - start.after)) / 2;
-	*doubt = (start.before - start.after) + (end.before - end.after);
-	return true;
-}
-
-/* An emulator that is held up in the middle spoils a measurement, and the doubt shows it. */
 uint64_t clock_measure(void)
 {
-	uint64_t best_ticks = 0, best_doubt = UINT64_MAX;
+	uint8_t speaker = (uint8_t)(inb(PIT_SPEAKER) & ~(SPEAKER_GATE2 | SPEAKER_ON));
 
-	for (unsigned i = 0; i < MEASUREMENTS_MAX && best_doubt > best_ticks / 200; i++) {
-		uint64_t ticks, doubt;
+	for (unsigned i = 0; i < MEASUREMENTS_MAX; i++) {
+		struct look first, last;
 
-		if (!measure_once(&ticks, &doubt))
+		outb(PIT_SPEAKER, speaker | SPEAKER_GATE2);
+		outb(PIT_COMMAND, COMMAND_CHANNEL2_MODE0);
+		outb(PIT_CHANNEL2, COUNT_START & 0xff);
+		outb(PIT_CHANNEL2, COUNT_START >> 8);
+		first = look_closely();
+		if (first.count <= COUNT_MEASURED)
+			continue;
+		if (!wait_for_count(first.count - COUNT_MEASURED))
 			return 0;
-		if (doubt < best_doubt) {
-			best_ticks = ticks;
-			best_doubt = doubt;
-		}
+		last = look_closely();
+		/* Past 0 the count has begun anew. */
+		if (inb(PIT_SPEAKER) & SPEAKER_OUT2 || last.count >= first.count)
+			continue;
+		outb(PIT_SPEAKER, speaker);
+		return (last.tsc - first.tsc) * PIT_HZ / (first.count - last.count);
 	}
-	return best_ticks * PIT_HZ / MEASURED_TICKS;
+	return 0;
 }
 
 /* SDM "CPUID - Processor Frequency Information Leaf"; 0 when it says nothing. */
