@@ -29,9 +29,9 @@ HOST_CFLAGS  := $(COMMON) -O1 -fno-omit-frame-pointer -fno-strict-aliasing -fno-
 
 # ---------------------------------------------------------------- commands
 
-.PHONY: help run test check image debug tidy clean
+.PHONY: help run test check image debug clean
 help:
-	@echo 'make run     build, choose an engine, boot, run the default guest, end with a summary'
+	@echo 'make run     build, choose an engine, boot, run a guest, end with a summary'
 	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
 	@echo 'make check   the part of it that needs no emulator, for every commit'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
@@ -152,6 +152,35 @@ globals: objects
 $(BUILD)/tools.passed: $(wildcard tests/tools/*.py)
 	@mkdir -p $(@D)
 	@$(PYTHON) tests/tools/selftest.py >$@.log 2>&1 || { grep -v '^ok' $@.log; exit 1; }
+	@touch $@
+
+# ---------------------------------------------------------------- tidy
+
+TIDY_SOURCES := $(filter %.c,$(IMAGE_SOURCES)) $(filter-out $(IMAGE_SOURCES),$(HOSTED)) \
+	    $(wildcard tests/unit/*.c)
+
+.PHONY: tidy-all layout cppcheck
+tidy:
+	$(SETUP) python tidy
+	$(AGAIN) -s -k tidy-all
+	@echo 'tidy: all well'
+tidy-all: layout cppcheck $(TIDY_SOURCES:%=$(BUILD)/tidy/%.clang-tidy) \
+	    $(patsubst %,$(BUILD)/tidy/%.analyzer,$(filter %.c,$(IMAGE_SOURCES)))
+layout:
+	@$(PYTHON) tests/tools/layout.py
+cppcheck:
+	@cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr -j2 -I. \
+		--suppressions-list=tests/tools/cppcheck.txt --suppress=missingIncludeSystem \
+		--error-exitcode=1 boot vmx ept mm guest tests/host tests/boot tests/tap.c
+
+$(BUILD)/tidy/%.clang-tidy: % .clang-tidy $(wildcard */*.h */*/*.h)
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- -std=gnu17 -I. $(CLANG_WARNINGS) >$@.log 2>/dev/null \
+		|| { cat $@.log; exit 1; }
+	@touch $@
+$(BUILD)/tidy/%.analyzer: % Makefile
+	@mkdir -p $(@D)
+	@gcc $(IMAGE_CFLAGS) -fanalyzer -MMD -MP -MT $@ -MF $@.d -c $< -o /dev/null
 	@touch $@
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import engines
+from options import COMMAND_VARIABLES
 
 CONNECT_SECONDS = 30
-OWN_VARIABLES = ("GUEST", "MEM", "CPUS", "LOG", "EXEC", "POLICY", "ENGINE", "MAKEFLAGS", "MFLAGS")
 
 
 class MachineError(Exception):
@@ -33,8 +33,9 @@ class Machine:
         self.last_line = ""
         self.link = None
         environment = {name: value for name, value in os.environ.items()
-                       if name not in OWN_VARIABLES}
-        # Bochs's display wants a terminal's description, not a terminal.
+                       if name not in COMMAND_VARIABLES}
+        # Debian's wrapper of Bochs reads GUEST; its display wants a terminal's description, but
+        # no terminal.
         environment["TERM"] = "vt100"
         self.log = open(folder / "engine.log", "wb+")
         pipe = subprocess.DEVNULL if listener else subprocess.PIPE

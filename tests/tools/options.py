@@ -5,6 +5,7 @@ emulator beyond the limits of machines (engines.py knows the rest).
 """
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,9 @@ POLICIES_BUILT = ("map",)
 LOGS = ("off", "wp", "dbit", "pml", "ring")
 LOGS_BUILT = ("off",)
 CONSOLES = ("prefix", "raw")
+
+COMMAND_VARIABLES = ("ENGINE", "FIRMWARE", "CPUS", "MEM", "GUEST", "INITRD", "CMDLINE",
+                     "GUEST_MEM", "VCPUS", "POLICY", "LOG", "EXEC", "GUEST_CONSOLE")
 
 CPUS_MOST, VCPUS_MOST = 8, 8
 MEM_LEAST, MEM_MOST = 64, 65536
@@ -70,15 +74,16 @@ def choice(environment: dict, name: str, default: str, known: tuple, built: tupl
 
 def file_error(name: str, path: Path, mem: int) -> str:
     """One line on what keeps this file from being loaded; "" for nothing."""
-    if not path.exists():
-        return f"{name}={path}: no such file"
-    if path.is_dir():
-        return f"{name}={path}: found a directory, expected a file"
-    if not path.is_file():
-        return f"{name}={path}: found a device, pipe or socket, expected a file"
     try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISDIR(kind):
+            return f"{name}={path}: found a directory, expected a file"
+        if not stat.S_ISREG(kind):
+            return f"{name}={path}: found a device, pipe or socket, expected a file"
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return f"{name}={path}: no such file"
     except OSError as error:
         return f"{name}={path}: can't be read: {error.strerror.lower()}"
     if size == 0:
@@ -101,8 +106,10 @@ def text_error(name: str, text: str, forbidden: str) -> str:
 
 
 def built_in_payloads() -> list:
-    """Names of the image's own guest programs, by their sources."""
-    return sorted(path.stem for path in (ROOT / "guest/payload").glob("*.S"))
+    """Names of the image's own guest programs: with their endings, and without."""
+    table = ROOT / "guest/machine/payload.c"
+    files = re.findall(r'"embed (\S+?)\\n"', table.read_text()) if table.exists() else []
+    return files + [file.rsplit(".", 1)[0] for file in files]
 
 
 def read_guest(environment: dict, options: Options) -> None:
@@ -118,7 +125,7 @@ def read_guest(environment: dict, options: Options) -> None:
     options.guest_file = Path(name)
     error = file_error("GUEST", options.guest_file, options.mem)
     if error == f"GUEST={name}: no such file" and "/" not in name:
-        error += f", and no built-in payload: those are: {' '.join(built_in_payloads())}"
+        error += f", and no built-in payload, which are: {' '.join(built_in_payloads())}"
     if error:
         options.errors.append(error)
 

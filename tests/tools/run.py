@@ -27,6 +27,7 @@ FOLDER = variables.ROOT / "build/run"
 SILENCE_SECONDS = 180
 STATUS_LINE = re.compile(r"# stat guest_exit_status (-?[0-9]+) status")
 QUIT_LINE = re.compile(r"quit ([0-9]+)$")
+UNKNOWN_LINE = re.compile(r"unknown command '")
 PANIC_LINE = re.compile(r"panic: ")
 LAST_BYTES = 4096
 
@@ -111,7 +112,7 @@ class Verdict:
         self.rest = b""
         self.last_line = ""
         self.statuses = []
-        self.panic = ""
+        self.panic = self.unknown = ""
         self.quit = None		# the status that the console's quit was given
 
     def see(self, found: bytes) -> None:
@@ -128,10 +129,14 @@ class Verdict:
                 self.quit = int(ended.group(1))
             if PANIC_LINE.match(text):
                 self.panic = text
+            if UNKNOWN_LINE.match(text):
+                self.unknown = text
 
     def problem(self, expects_guest: bool) -> str:
         if self.panic:
             return f"the image panicked: {self.panic}"
+        if self.unknown:
+            return f"the console did not take all commands: {self.unknown}"
         if expects_guest and not self.statuses:
             missing = "a guest_exit_status line"
         elif self.quit is None:

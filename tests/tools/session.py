@@ -14,7 +14,7 @@ from tap import FAILED, PASSED, SKIPPED, Result, Tap
 PROMPT = b"foliovisor> "
 LISTED = re.compile(r"^([a-z0-9_]+(?:/[A-Za-z0-9_.-]+)+)((?: (?:vmx|two-cpus|once))*)$")
 BOOT = "boots"			# the test that every suite has: the console comes up
-LAST_LINES = 12
+LAST_LINES = 60
 
 
 class Down(Exception):

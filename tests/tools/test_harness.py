@@ -261,6 +261,10 @@ class RunVerdictTest(unittest.TestCase):
         self.assertEqual(self.status(b"# stat guest_exit_status 0 status\r\n"
                                      b"panic: CPU 0: no\r\nquit 0\r\n"), 1)
 
+    def test_command_that_is_none(self):
+        self.assertEqual(self.status(b"unknown command 'soft'; 'help' lists them\r\nquit 0\r\n",
+                                     expects_guest=False), 1)
+
     def test_a_guest_can_not_forge_it(self):
         self.assertEqual(self.status(b"guest| # stat guest_exit_status 0 status\r\nquit 0\r\n"), 1)
 
