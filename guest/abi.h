@@ -30,7 +30,7 @@
 #define ABI_MAIL_TSC_END     0x30
 #define ABI_MAIL_SUM         0x38
 
-/* Commands. */
+/* Commands. 0 leaves the program: the mailbox of a freshly loaded payload says so. */
 #define ABI_COMMAND_END      0
 #define ABI_COMMAND_WRITE    1	/* one u64 in each page */
 #define ABI_COMMAND_READ     2
@@ -38,5 +38,19 @@
 #define ABI_COMMAND_OUT      4
 #define ABI_COMMAND_VMCALL   5	/* RAX = -1 */
 #define ABI_COMMAND_LOOP     6
+
+/*
+ * CPUID leaves of this hypervisor. Signature: EAX = highest leaf, EBX:ECX:EDX = "foliovisor".
+ * Machine: EAX = virtual CPUs, EBX = number of this one, ECX = TSC ticks a millisecond.
+ */
+#define ABI_CPUID_SIGNATURE  0x40000000
+#define ABI_CPUID_MACHINE    0x40000001
+
+/*
+ * VMCALL at CPL 0: RAX says what, and has the result. Anything unknown does nothing and gives -1.
+ * Start a CPU: RDI = its number (1..), RSI = RIP, RDX = RSP. It starts in 64-bit mode in the caller's
+ * address space (CR3), interrupts off, RDI = its number. RAX = 0, or -1: no such CPU, or it runs.
+ */
+#define ABI_CALL_START_CPU   1
 
 #endif

@@ -164,6 +164,7 @@ bool rtc_update(struct rtc *rtc, uint64_t now_ns)
 	}
 	rtc->periods_seen = periods;
 	rtc->seconds_seen = seconds;
+	m[REG_C] &= (uint8_t)~C_INTERRUPT;
 	if (m[REG_C] & m[REG_B] & ENABLES)
 		m[REG_C] |= C_INTERRUPT;
 	return m[REG_C] & C_INTERRUPT;
