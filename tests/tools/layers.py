@@ -15,7 +15,8 @@ TOP_LEVEL = {"boot", "vmx", "ept", "mm", "guest", "tests",
 MM_PUBLIC = ["mm/base/*", "mm/mm.h", "mm/notifier.h"]
 EPT_PUBLIC = ["ept/ept.h", "ept/port.h"]
 VMX_PUBLIC = ["vmx/vmx.h", "vmx/vm.h", "vmx/vcpu.h", "vmx/exit.h", "vmx/port.h"]
-GUEST_PUBLIC = ["guest/abi.h", "guest/load/load.h", "guest/machine/machine.h"]
+GUEST_PUBLIC = ["guest/abi.h", "guest/load/load.h", "guest/load/text.h", "guest/machine/machine.h",
+                "guest/machine/payload.h"]
 TEST_PUBLIC = ["tests/tap.h", "tests/host/*.h"]
 
 # folder: what its files may include. The longest matching folder decides.
