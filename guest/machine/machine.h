@@ -54,7 +54,7 @@ enum machine_result {
 };
 
 /*
- * Runs one vCPU on this CPU for about `ticks` TSC ticks, answering its exits. Different vCPUs may
+ * Runs one vCPU on this CPU for about `ticks` TSC ticks, at least until one exit, answering its exits. Different vCPUs may
  * run on different CPUs at once; one vCPU is run by one CPU at a time, any CPU.
  */
 enum machine_result machine_run(struct machine *machine, unsigned vcpu, uint64_t ticks);

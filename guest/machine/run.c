@@ -286,22 +286,19 @@ static uint64_t until_next_look(struct machine *m, uint64_t ticks)
 enum machine_result machine_run(struct machine *m, unsigned vcpu, uint64_t ticks)
 {
 	struct virtual_cpu *cpu = &m->cpu[vcpu];
-	uint64_t end = read_tsc() + ticks;
+	uint64_t left = ticks ? ticks : 1, end = read_tsc() + left;
 	struct vcpu_exit exit;
 
 	check(vcpu < m->cpu_count);
-	for (;;) {
-		uint64_t now = read_tsc();
-
+	do {
 		if (atomic_read(&m->ended))
 			return MACHINE_ENDED;
 		if (!(vcpu ? atomic_read(&cpu->state) == CPU_RUNNING : deliver(m, cpu)))
 			return MACHINE_IDLE;
-		if ((int64_t)(end - now) <= 0)
-			return MACHINE_YIELD;
-
-		vcpu_run(cpu->vcpu, vcpu ? end - now : until_next_look(m, end - now), &exit);
+		vcpu_run(cpu->vcpu, vcpu ? left : until_next_look(m, left), &exit);
 		atomic_bump(&cpu->exits[exit.kind], 1);
 		answer(m, cpu, &exit);
-	}
+		left = end - read_tsc();
+	} while ((int64_t)left > 0);
+	return atomic_read(&m->ended) ? MACHINE_ENDED : MACHINE_YIELD;
 }

@@ -4,8 +4,8 @@
 #include "boot/string.h"
 #include "mm/base/list.h"
 
-/* What a vCPU gets at a time, and what a whole test may take. */
-enum { SLICE_US = 5000 };
+/* What a vCPU gets at a time, and what a whole test may take. An emulator's ticks are instructions. */
+enum { SLICE_TICKS = 1000000 };
 #define PATIENCE_TICKS UINT64_C(4000000000)
 
 static void put(void *context, uint8_t byte)
@@ -52,8 +52,7 @@ bool guest_create(struct guest_run *run)
 static enum task_result step(struct task *task)
 {
 	struct guest_cpu *cpu = container_of(task, struct guest_cpu, task);
-	uint64_t slice = tsc_hz() / 1000000 * SLICE_US;
-	enum machine_result result = machine_run(cpu->run->machine, cpu->number, slice);
+	enum machine_result result = machine_run(cpu->run->machine, cpu->number, SLICE_TICKS);
 
 	if (tsc_now() > cpu->run->deadline)
 		machine_kill(cpu->run->machine, "the test's time is over");
