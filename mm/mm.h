@@ -99,6 +99,12 @@ MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t by
 MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t bytes,
 				   uint64_t *moved);
 /*
+ * Linux: split_huge_pmd, split_huge_pud: every larger leaf of the range becomes leaves of 4 KiB
+ * over the same frames. No translation changes, so no listener is told. STATUS_NO_MEMORY: for
+ * a table; what is split by then stays so.
+ */
+MUST_USE enum status space_split(struct space *space, hva_t start, uint64_t bytes);
+/*
  * A bracket of invalidation (mm/notifier.h) that changes no primary entry: what a listener sees
  * of NUMA balancing or compaction that thinks better of it. The primary entries stay.
  */

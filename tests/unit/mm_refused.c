@@ -129,6 +129,11 @@ static enum status migrate(void)
 	return status;
 }
 
+static enum status split(void)
+{
+	return space_split(space, hva(BASE), 4 * MIB);
+}
+
 static enum status map_until_the_array_grows(void)
 {
 	enum status status = STATUS_OK;
@@ -193,6 +198,7 @@ static const struct operation {
 	{ "space_read", read_across, PARTLY, 4, 0 },
 	{ "folio_alloc", allocate, ALL_OR_NOTHING, 1, 0 },
 	{ "space_migrate", migrate, PARTLY, 3, 0 },
+	{ "space_split", split, PARTLY, 2, 0 },
 	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
 };
 

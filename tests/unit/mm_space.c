@@ -193,8 +193,36 @@ static void gigabyte_leaf(void **state)
 	assert_int_equal(entry(BASE + GIB + 4 * MIB + PAGE_SIZE).level, LEVEL_4K);
 	assert_int_equal(look_up(BASE + GIB + 5 * PAGE_SIZE, ACCESS_WRITE).frame.raw,
 			 page.frame.raw);
+	/* The other gigabyte, for one of its pages: as far down as that page needs. */
+	look_up(BASE, ACCESS_WRITE);
+	assert_int_equal(space_split(space, hva(BASE + 4 * MIB), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(entry(BASE).level, LEVEL_2M);
+	assert_int_equal(entry(BASE + 4 * MIB).level, LEVEL_4K);
 	assert_int_equal(space_read(space, hva(BASE + GIB), &found, sizeof(found)), STATUS_OK);
 	assert_int_equal(found, value);
+}
+
+static void split_leaves_every_translation(void **state)
+{
+	uint64_t value = 42, found = 0;
+
+	(void)state;
+	map(BASE, 8 * MIB, LEVEL_2M);
+	struct mm_page first = look_up(BASE, ACCESS_WRITE);
+	struct mm_page last = look_up(BASE + 8 * MIB - 1, ACCESS_WRITE);
+
+	assert_int_equal(space_write(space, hva(BASE + MIB), &value, sizeof(value)), STATUS_OK);
+	assert_int_equal(space_split(space, hva(BASE + MIB), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(look_up(BASE, ACCESS_READ).level, LEVEL_4K);
+	assert_int_equal(look_up(BASE + 8 * MIB - 1, ACCESS_READ).level, LEVEL_2M);
+	/* Across holes, and leaves that are small already. */
+	assert_int_equal(space_split(space, hva(BASE), 8 * MIB), STATUS_OK);
+	assert_int_equal(look_up(BASE + 8 * MIB - 1, ACCESS_READ).level, LEVEL_4K);
+	assert_int_equal(look_up(BASE, ACCESS_READ).frame.raw, first.frame.raw);
+	assert_int_equal(look_up(BASE + 8 * MIB - 1, ACCESS_READ).frame.raw, last.frame.raw);
+	assert_int_equal(space_read(space, hva(BASE + MIB), &found, sizeof(found)), STATUS_OK);
+	assert_int_equal(found, value);
+	space_verify(space);
 }
 
 static void huge_is_split_and_partly_freed(void **state)
@@ -402,6 +430,7 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 2: return space_protect(space, start, bytes, PROTECTION_READ);
 	case 3: return space_discard(space, start, bytes);
 	case 4: return space_migrate(space, start, bytes, &moved);
+	case 5: return space_split(space, start, bytes);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -432,7 +461,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 6; function++)
+		for (unsigned function = 0; function < 7; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);
@@ -522,6 +551,7 @@ int main(void)
 		IN_SPACE(large_folios_run_out),
 		IN_SPACE(memory_runs_out),
 		IN_SPACE(gigabyte_leaf),
+		IN_SPACE(split_leaves_every_translation),
 		IN_SPACE(huge_is_split_and_partly_freed),
 		IN_SPACE(frames_and_tables_come_back),
 		IN_SPACE(discard_finds_zeros),
