@@ -105,7 +105,16 @@ snippet_\name\()_end:
 	jmp	1b
 	END watch
 
-/* CPUID leaf 0, for ever: the cost of an exit. */
+	.code32
+	SNIPPET watch32
+1:	mov	(%esi), %eax
+	mov	%eax, (%edi)
+	incl	8(%edi)
+	jmp	1b
+	END watch32
+
+	.code64
+/* CPUID leaf 0, for ever: the cost of an exit. The same bytes in 32-bit mode. */
 	SNIPPET cpuid
 1:	xor	%eax, %eax
 	cpuid

@@ -1,0 +1,210 @@
+/*
+ * What one CPU remembers of an EPT that another changes: the stale entry that a test leaves behind
+ * and sees, and the shootdown of ept/ that is waited for.
+ */
+#include "boot/boot.h"
+#include "ept/port.h"
+#include "mm/base/list.h"
+#include "tests/boot/box.h"
+#include "vmx/vmx.h"
+
+enum { RWX = EPT_R | EPT_W | EPT_X };
+
+/* ------------------------------------------------------------------ another CPU's cache */
+
+/* A guest on CPU 1 that copies the word of page 6 to page 7 and counts, for ever. */
+struct watcher { struct task task; struct box *box; struct vcpu_exit exit; };
+
+static enum task_result watch_step(struct task *task)
+{
+	struct watcher *watcher = container_of(task, struct watcher, task);
+
+	vcpu_run(watcher->box->vcpu, 0, &watcher->exit);
+	return TASK_DONE;
+}
+
+static void start_watcher(struct watcher *watcher, struct box *box)
+{
+	*watcher = (struct watcher){ .task = { .name = "watcher", .step = watch_step, .home = 1 },
+				     .box = box };
+	task_start(&watcher->task);
+}
+
+static uint64_t seen(struct box *box)
+{
+	return __atomic_load_n(box_word(box, BOX_PAGE(7)), __ATOMIC_ACQUIRE);
+}
+
+static void await_rounds(struct box *box, uint64_t rounds)
+{
+	const uint64_t *count = box_word(box, BOX_PAGE(7) + 8);
+	uint64_t start = __atomic_load_n(count, __ATOMIC_ACQUIRE);
+
+	await(__atomic_load_n(count, __ATOMIC_ACQUIRE) >= start + rounds);
+}
+
+/*
+ * The entry is changed in memory and nobody tells CPU 1: it goes on with what it has cached. This
+ * is what a shootdown is for; without it the frame could have a new owner by now.
+ */
+BOOT_TEST("ept_hw/stale_without_shootdown", NEEDS_VMX | NEEDS_TWO_CPUS)
+{
+	struct watcher watcher;
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	*box_word(&box, BOX_PAGE(6)) = 1;
+	*box_word(&box, BOX_PAGE(8)) = 2;
+	box_start(&box, BOX_LONG, SNIPPET(watch));
+	vcpu_set_reg(box.vcpu, REG_RSI, BOX_PAGE(6));
+	vcpu_set_reg(box.vcpu, REG_RDI, BOX_PAGE(7));
+	start_watcher(&watcher, &box);
+	await(seen(&box) == 1);
+
+	__atomic_store_n(box_entry(&box, LEVEL_4K, BOX_PAGE(6)),
+			 box_hpa(&box, BOX_PAGE(8)).raw | RWX | EPT_WB, __ATOMIC_RELEASE);
+	await_rounds(&box, 1000);
+	expect_equal(seen(&box), 1);		/* stale */
+
+	port_kick(1);
+	task_wait(&watcher.task);
+	expect_equal(watcher.exit.kind, EXIT_KICK);
+	vcpu_load(box.vcpu);		/* it leaves CPU 1, and so comes back with an INVEPT */
+	start_watcher(&watcher, &box);
+	await_rounds(&box, 10);
+	expect_equal(seen(&box), 2);
+	port_kick(1);
+	task_wait(&watcher.task);
+	box_destroy(&box);
+}
+
+/* ------------------------------------------------------------------ and with ept/ in charge */
+
+enum { MEMORY_PAGES = 64 };
+#define MEMORY_HVA hva(UINT64_C(0x10000000))
+
+/* A guest whose memory a host process lends, from GPA 0, at a snippet in 32-bit mode. */
+struct lent {
+	struct space *space;
+	struct ept *ept;
+	struct vm *vm;
+	struct vcpu *vcpu;
+	struct task task;		/* answers its faults, on CPU 1 */
+	atomic32_t stop, lost;
+	uint64_t kicks;
+};
+
+static void lent_create(struct lent *lent, struct snippet snippet)
+{
+	const struct region region = { gfn(0), MEMORY_PAGES, MEMORY_HVA, REGION_READ_WRITE, 1 };
+	uint64_t bytes = MEMORY_PAGES * PAGE_SIZE;
+
+	*lent = (struct lent){ 0 };
+	check(space_create(boot_host(), &lent->space) == STATUS_OK);
+	check(space_map(lent->space, MEMORY_HVA, bytes, PROTECTION_READ_WRITE, 1) == STATUS_OK);
+	check(ept_create(lent->space, vmx_ept_caps(), &lent->ept) == STATUS_OK);
+	check(ept_region_add(lent->ept, &region) == STATUS_OK);
+	check(vm_create(lent->ept, &lent->vm) == STATUS_OK);
+	check(vcpu_create(lent->vm, &lent->vcpu) == STATUS_OK);
+	check(ept_write_guest(lent->ept, gpa(BOX_CODE), snippet.start,
+			      (uint64_t)(snippet.end - snippet.start)) == STATUS_OK);
+	vcpu_start_protected(lent->vcpu, BOX_CODE);
+}
+
+static void lent_destroy(struct lent *lent)
+{
+	vcpu_destroy(lent->vcpu);
+	vm_destroy(lent->vm);
+	ept_destroy(lent->ept);
+	space_destroy(lent->space);
+}
+
+static uint64_t lent_word(struct lent *lent, uint64_t address)
+{
+	uint64_t value = 0;
+
+	check(ept_read_guest(lent->ept, gpa(address), &value, sizeof value) == STATUS_OK);
+	return value;
+}
+
+/* Answers the guest's faults until it is told to stop. */
+static enum task_result lent_step(struct task *task)
+{
+	struct lent *lent = container_of(task, struct lent, task);
+	struct vcpu_exit exit;
+
+	vcpu_run(lent->vcpu, 100000, &exit);
+	if (exit.kind == EXIT_EPT_VIOLATION) {
+		enum fault_result result = ept_fault(lent->ept, exit.ept.address, exit.ept.access);
+
+		if (result != FAULT_FIXED && result != FAULT_SPURIOUS && result != FAULT_RETRY)
+			atomic_write(&lent->lost, 1);
+	} else if (exit.kind == EXIT_KICK) {
+		lent->kicks++;
+	} else if (exit.kind != EXIT_TIMER && exit.kind != EXIT_INTERRUPT) {
+		atomic_write(&lent->lost, 1);
+	}
+	return atomic_read(&lent->lost) || atomic_read(&lent->stop) ? TASK_DONE : TASK_AGAIN;
+}
+
+/*
+ * The host takes the watched page back: when space_discard returns, CPU 1 can't see it any more;
+ * what it reads next are the zeros of a new page.
+ */
+BOOT_TEST("ept_hw/shootdown_waited_for", NEEDS_VMX | NEEDS_TWO_CPUS)
+{
+	enum { WATCHED = 0x20000, REPORT = 0x21000, ROUNDS = 20 };
+	struct lent lent;
+	struct ept_stats stats;
+
+	lent_create(&lent, SNIPPET(watch32));
+	lent.task = (struct task){ .name = "lent", .step = lent_step, .home = 1 };
+	vcpu_set_reg(lent.vcpu, REG_RSI, WATCHED);
+	vcpu_set_reg(lent.vcpu, REG_RDI, REPORT);
+	task_start(&lent.task);
+	for (uint64_t i = 1; i <= ROUNDS && !atomic_read(&lent.lost); i++) {
+		uint64_t value = i;
+
+		check(ept_write_guest(lent.ept, gpa(WATCHED), &value, 8) == STATUS_OK);
+		await(lent_word(&lent, REPORT) == i || atomic_read(&lent.lost));
+		check(space_discard(lent.space, hva_add(MEMORY_HVA, WATCHED), PAGE_SIZE) ==
+		      STATUS_OK);
+		await(lent_word(&lent, REPORT) == 0 || atomic_read(&lent.lost));
+	}
+	atomic_write(&lent.stop, 1);
+	task_wait(&lent.task);
+	ept_read_stats(lent.ept, &stats);
+	expect(!atomic_read(&lent.lost));
+	expect(stats.flushes >= ROUNDS);
+	expect(stats.invepts >= ROUNDS);
+	expect(lent.kicks > 0);
+	ept_verify(lent.ept);
+	lent_destroy(&lent);
+}
+
+/* The same figure as vmx/cpuid_round_trip, with an EPT of ept/ entered and left. */
+BOOT_TEST("ept_hw/cpuid_round_trip", NEEDS_VMX)
+{
+	enum { ROUNDS = 1000, LOOP = 3 };
+	struct vcpu_exit exit = { .kind = EXIT_KINDS };
+	struct lent lent;
+	uint64_t start;
+
+	lent_create(&lent, SNIPPET(cpuid));
+	while (exit.kind != EXIT_CPUID) {
+		vcpu_run(lent.vcpu, 0, &exit);
+		if (exit.kind == EXIT_EPT_VIOLATION)
+			expect_equal(ept_fault(lent.ept, exit.ept.address, exit.ept.access),
+				     FAULT_FIXED);
+	}
+	start = tsc_now();
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		vcpu_skip(lent.vcpu, exit.length);
+		vcpu_run(lent.vcpu, 0, &exit);
+		if (exit.kind != EXIT_CPUID)
+			expect_equal(exit.kind, EXIT_CPUID);
+	}
+	print("# stat vmx_round_trip_with_ept %llu instructions\n",
+	      (unsigned long long)((tsc_now() - start) / ROUNDS - LOOP));
+	lent_destroy(&lent);
+}
