@@ -1,0 +1,134 @@
+/* Entries as values: builders, predicates, and every rule of spte_fault. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "ept/slot.h"
+
+/* A place is not a value: predicates take no slot, and a slot takes no value. */
+_Static_assert(!__builtin_types_compatible_p(spte_t, spte_slot_t), "spte_dirty(*slot)");
+_Static_assert(sizeof(spte_slot_t) == 8 && sizeof(spte_t) == 8, "an entry is eight bytes");
+/* Software's bits are where SDM's formats say "ignored", for leaves and for tables. */
+_Static_assert(SPTE_PRESENT == 0x800, "bit 11");
+_Static_assert((SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE) == UINT64_C(3) << 52, "bits 53:52");
+
+static void leaves(void **state)
+{
+	spte_t rw = spte_make_leaf(pfn(0x12345), true), ro = spte_make_leaf(pfn(0x12345), false);
+
+	(void)state;
+	assert_int_equal(rw.bits, 0x0030000012345bb7);
+	assert_int_equal(ro.bits, 0x00000000123459b5);
+	assert_true(spte_present(rw) && spte_is_leaf(rw) && !spte_is_table(rw));
+	assert_true(spte_writable(rw) && spte_dirty(rw) && spte_accessed(rw));
+	assert_true(spte_host_writable(rw) && spte_mmu_writable(rw));
+	assert_true(spte_is_leaf(ro) && spte_accessed(ro));
+	assert_false(spte_writable(ro) || spte_dirty(ro) || spte_host_writable(ro) ||
+		     spte_mmu_writable(ro));
+	assert_int_equal(spte_frame(rw).raw, 0x12345);
+	assert_int_equal(spte_frame(spte_make_leaf(pfn(0xfffffffff), true)).raw, 0xfffffffff);
+}
+
+static void tables(void **state)
+{
+	spte_t table = spte_make_table(pfn(0x777));
+
+	(void)state;
+	assert_int_equal(table.bits, 0x777807);
+	assert_true(spte_present(table) && spte_is_table(table) && !spte_is_leaf(table));
+	assert_int_equal(spte_frame(table).raw, 0x777);
+}
+
+static void neither(void **state)
+{
+	spte_t waiting = spte_make_waiting(pfn(0xabcdef));
+
+	(void)state;
+	assert_false(spte_present(spte_empty()) || spte_is_leaf(spte_empty()) ||
+		     spte_is_table(spte_empty()));
+	/* A processor that still walks the table finds nothing there. */
+	assert_int_equal(waiting.bits & 0xfff, 0);
+	assert_false(spte_present(waiting));
+	assert_int_equal(spte_frame(waiting).raw, 0xabcdef);
+}
+
+static void allows(void **state)
+{
+	(void)state;
+	for (unsigned access = 0; access < 8; access++) {
+		assert_true(spte_allows(spte_make_leaf(pfn(1), true), (enum access)access));
+		assert_int_equal(spte_allows(spte_make_leaf(pfn(1), false), (enum access)access),
+				 !(access & ACCESS_WRITE));
+		assert_int_equal(spte_allows(spte_empty(), (enum access)access), !access);
+	}
+}
+
+static void slots(void **state)
+{
+	spte_slot_t slot = { 0 };
+	spte_t one = spte_make_leaf(pfn(1), true), two = spte_make_leaf(pfn(2), true);
+	spte_t old = spte_empty();
+
+	(void)state;
+	assert_true(slot_cmpxchg(&slot, &old, one));
+	assert_false(slot_cmpxchg(&slot, &old, two));
+	assert_int_equal(old.bits, one.bits);
+	assert_int_equal(slot_and_not(&slot, SPTE_A).bits, one.bits);
+	assert_int_equal(slot_read(&slot).bits, one.bits & ~SPTE_A);
+	assert_int_equal(slot_xchg(&slot, two).bits, one.bits & ~SPTE_A);
+	assert_int_equal(slot_read(&slot).bits, two.bits);
+}
+
+static void rules(void **state)
+{
+	uint64_t rw = spte_make_leaf(pfn(0x40000), true).bits;
+	uint64_t ro = spte_make_leaf(pfn(0x40000), false).bits;
+	uint64_t table = spte_make_table(pfn(1)).bits;
+	const struct { uint64_t bits; unsigned level; const char *fault; } cases[] = {
+		{ 0, 1, NULL }, { 0, 4, NULL },
+		{ rw, 1, NULL }, { rw, 2, NULL }, { rw, 3, NULL },
+		{ ro, 1, NULL }, { ro, 3, NULL },
+		{ table, 2, NULL }, { table, 3, NULL }, { table, 4, NULL },
+		{ 0x1000, 1, "not present, but not zero" },
+		{ SPTE_D, 1, "not present, but not zero" },
+		{ rw & ~SPTE_RIGHTS, 1, "present, but without a right" },
+		{ table & ~SPTE_RIGHTS, 2, "present, but without a right" },
+		{ rw & ~SPTE_R, 1, "rights without R" },
+		{ ro & ~SPTE_R, 1, "rights without R" },
+		{ table | 0x40, 2, "reserved bits in a table" },
+		{ table | 0x08, 4, "reserved bits in a table" },
+		{ rw, 4, "a leaf above level 3" },
+		{ rw + 0x1000, 2, "a large leaf whose frame is not aligned" },
+		{ rw + 0x200000, 3, "a large leaf whose frame is not aligned" },
+		{ rw & ~SPTE_TYPE, 1, "memory type is not write-back" },
+		{ table, 1, "a table below level 2" },
+		{ rw & ~SPTE_MMU_WRITABLE, 1, "writable, but not MMU-writable" },
+		{ rw & ~SPTE_HOST_WRITABLE, 1, "MMU-writable, but not host-writable" },
+		{ rw & ~SPTE_D, 1, "writable, but not dirty" },
+		/* Write-protected by tracking, from here or from the MMU: 110 and 100. */
+		{ rw & ~SPTE_W, 1, NULL },
+		{ rw & ~(SPTE_W | SPTE_MMU_WRITABLE), 1, NULL },
+		{ rw & ~SPTE_A, 1, NULL },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *fault = spte_fault((spte_t){ cases[i].bits }, cases[i].level);
+
+		if (cases[i].fault)
+			assert_string_equal(fault ? fault : "none", cases[i].fault);
+		else
+			assert_null(fault);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(leaves), cmocka_unit_test(tables), cmocka_unit_test(neither),
+		cmocka_unit_test(allows), cmocka_unit_test(slots), cmocka_unit_test(rules),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
