@@ -187,7 +187,7 @@ void soft_enter(struct soft_cpu *cpu)
 	cpu->entries++;
 	/* Before ept_enter: a kick from then on is for this entry, and stays. */
 	atomic_write(&cpu->kicked, 0);
-	if (ept_enter(cpu->ept) == EPT_INVALIDATE)
+	if (ept_enter(cpu->ept) == EPT_INVALIDATE && !cpu->deaf)
 		soft_invept(cpu);
 	cpu->inside = true;
 }

@@ -33,6 +33,7 @@ struct soft_cpu {
 
 	bool inside;			/* between ept_enter and ept_leave */
 	bool polls;			/* looks for shootdowns itself: nobody sets `kicked` here */
+	bool deaf;			/* the broken twin: leaves out the INVEPT that ept_enter asks for */
 	atomic32_t kicked;
 	uint64_t entries, violations, kicks;
 };
