@@ -204,13 +204,13 @@ static void test_exceptions(void)
 	last_exception = 0;
 	__asm__ volatile("rdmsr" :: "c"(0x12345678) : "rax", "rdx", "memory");
 	require(last_exception == (uint64_t)VECTOR_GP << 32, "an unknown MSR raises no #GP");
-	skip_bytes = 3;
+	skip_bytes = 4;
 	last_exception = 0;
 	__asm__ volatile(".byte 0xf3, 0x0f, 0xc7, 0x30" /* VMXON (RAX) */ :: "a"(&page) : "memory");
 	require(last_exception == (uint64_t)VECTOR_UD << 32, "VMXON raises no #UD");
+	skip_bytes = 3;
 	last_exception = 0;
-	/* CR4.VMXE */
-	__asm__ volatile("mov %0, %%cr4" :: "r"(UINT64_C(0x2020)) : "memory");
+	__asm__ volatile("mov %%rax, %%cr4" :: "a"(UINT64_C(0x2020)) /* PAE, VMXE */ : "memory");
 	require(last_exception == (uint64_t)VECTOR_GP << 32, "CR4.VMXE raises no #GP");
 	skip_bytes = 0;
 }

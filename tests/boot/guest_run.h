@@ -7,7 +7,7 @@
 #include "guest/machine/payload.h"
 #include "tests/tap.h"
 
-enum { GUEST_OUTPUT = 4096 };
+enum { GUEST_OUTPUT = 16384 };
 
 struct guest_run {
 	struct machine_config config;

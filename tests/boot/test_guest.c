@@ -322,3 +322,40 @@ BOOT_TEST("guest/bad_configurations", NEEDS_VMX)
 	refuses(8, 1, 4, "hello: largest leaf of level 4");
 	refuses(1, 1, 1, "ELF segment at 0x100000");
 }
+
+/* ------------------------------------------------------------------ a program of other people */
+
+/*
+ * memtest86+, given to the image as a module: as far as its first test. (Its whole run is a
+ * scenario of its own.)
+ */
+BOOT_TEST("guest/memtest", NEEDS_VMX | NEEDS_ONCE)
+{
+	const struct boot_module *module = NULL;
+
+	for (unsigned i = 0; i < boot_module_count(); i++)
+		if (!memcmp(boot_module(i)->name, "memtest", 7))
+			module = boot_module(i);
+	if (!module) {
+		tap_skip("needs a module memtest86+x64.bin");
+		return;
+	}
+	guest_prepare(&one, "", 16, 1);
+	one.config.name = "memtest";
+	one.config.load.image = (struct load_file){ module->name, module->bytes, module->size };
+	one.config.load.command_line = "console=ttyS0,115200 nosmp";
+	if (!guest_create(&one))
+		return;
+	guest_start(&one);
+	while (one.status.end == END_RUNNING && !guest_said(&one, "[Address test, walking ones")) {
+		one.output[one.used] = '\0';
+		task_turn(1000);
+		machine_read_status(one.machine, &one.status);
+	}
+	expect_equal(one.status.end, END_RUNNING);
+	machine_kill(one.machine, "seen enough");
+	guest_wait(&one);
+	machine_print_stats(one.machine);
+	guest_destroy(&one);
+	expect(guest_said(&one, "Memtest86+"));
+}
