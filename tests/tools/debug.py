@@ -4,6 +4,7 @@ The console goes to a log (build/run/console.log) because gdb has the terminal. 
 packaged Bochs has a debugger of its own in place of a gdb stub.
 """
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -47,6 +48,8 @@ def run(boot: engines.Boot, elf: Path, commands: tuple = ()) -> int:
     log = boot.iso.with_name("console.log")
     reader = threading.Thread(target=keep_console, args=(runs, log), daemon=True)
     reader.start()
+    # Ctrl-C is gdb's.
+    signal.signal(signal.SIGINT, lambda *_: None)
     print(f"debug: stopped at main() by a hardware breakpoint; the console goes to {log}",
           flush=True)
     try:

@@ -24,6 +24,13 @@ class MachineError(Exception):
     """The engine did not start; the text is one line."""
 
 
+def tied(command: list, signal_name: str) -> list:
+    """The command, with a signal to come when the thread that starts it is gone, however."""
+    if not shutil.which("setpriv"):		# of util-linux; without it only kill -9 leaves things
+        return command
+    return ["setpriv", "--pdeathsig", signal_name, *command]
+
+
 class Machine:
     """`process` speaks on the file descriptors `output` (read) and `input` (write)."""
 
@@ -37,15 +44,13 @@ class Machine:
         # Debian's wrapper of Bochs reads GUEST; its display wants a terminal's description, but
         # no terminal.
         environment["TERM"] = "vt100"
-        self.log = open(folder / "engine.log", "wb+")
         pipe = subprocess.DEVNULL if listener else subprocess.PIPE
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=pipe, stdout=self.log if listener else pipe, stderr=self.log,
-                start_new_session=True, env=environment)
-        except OSError as error:
-            self.log.close()
-            raise MachineError(f"{command[0]}: {error.strerror.lower()}") from error
+        if not shutil.which(command[0]):
+            raise MachineError(f"{command[0]}: not installed")
+        self.log = open(folder / "engine.log", "wb+")
+        self.process = subprocess.Popen(
+            tied(command, "KILL"), stdin=pipe, stdout=self.log if listener else pipe,
+            stderr=self.log, start_new_session=True, env=environment)
         if listener:
             try:
                 self.link = self.accept(listener)

@@ -210,6 +210,9 @@ def run(options: variables.Options, engine: str, for_debug: bool) -> int:
 
 def main() -> int:
     for_debug = "--debug" in sys.argv
+    # The end from outside goes the way of Ctrl-C: the emulator ends too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     options = variables.read(dict(os.environ))
     engine = judge(options, for_debug)
     if options.errors:
@@ -228,7 +231,7 @@ def main() -> int:
         print(f"run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrun: ended from the keyboard", file=sys.stderr)
+        print("\nrun: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
 
 

@@ -41,7 +41,7 @@ def run_command(context, seconds: float = 240, command: tuple = (), **variables)
     context.log("--- run " + asked)
     command = command or (sys.executable, "-B", "tests/tools/run.py")
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=suites.ROOT, env=environment, stdout=output,
+        process = subprocess.Popen(machine.tied(list(command), "TERM"), cwd=suites.ROOT, env=environment, stdout=output,
                                    stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
                                    start_new_session=True)
         try:

@@ -10,8 +10,11 @@ import fnmatch
 import importlib.util
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -25,6 +28,7 @@ from session import BOOT, Limits, Session
 from tap import FAILED, PASSED, Result, Tap
 
 LOGS = suites.ROOT / "build/test"
+TEMPORARY = LOGS / "tmp"
 JOBS = 2
 BOOT_TEST = re.compile(r'\bBOOT_TEST\("([^"]+)"')
 
@@ -159,7 +163,18 @@ def run_all(every: list, pattern: str, verbose: bool) -> int:
     return display.summary()
 
 
+def give_up(*_) -> None:
+    """At once: the machines are tied to this process's threads and end with it."""
+    print("\ntest: interrupted", flush=True)
+    os._exit(130)
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, give_up)
+    shutil.rmtree(TEMPORARY, ignore_errors=True)
+    TEMPORARY.mkdir(parents=True)
+    tempfile.tempdir = str(TEMPORARY)
     every = [*suites.SCENARIOS, *suites.BOOTS, *suites.programs()]
     return run_all(every, os.environ.get("T", ""), os.environ.get("V", "") not in ("", "0"))
 
