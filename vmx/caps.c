@@ -90,24 +90,23 @@ bool vmx_present(void)
 	return insn_cpuid(1, 0).ecx & UINT32_C(1) << 5;
 }
 
-uint64_t caps_allowed(enum control_word word)
+void caps_read(uint64_t allowed[CONTROL_WORDS])
 {
 	static const uint16_t msrs[2][EPT_VPID] = {
 		{ 0x481, 0x482, 0x48b, 0x483, 0x484 },
 		{ 0x48d, 0x48e, 0x48b, 0x48f, 0x490 },	/* the TRUE ones; SECONDARY has none */
 	};
+	const uint64_t ept_or_vpid = UINT64_C(0x22) << 32, secondary = UINT64_C(1) << 63;
 	bool true_controls = insn_rdmsr(MSR_VMX_BASIC) & BASIC_TRUE_CONTROLS;
-	uint64_t primary = insn_rdmsr(msrs[true_controls][PRIMARY]);
 
-	if (word == PRIMARY)
-		return primary;
-	/* Neither MSR exists where the control that leads to it can't be set. */
-	if ((word == SECONDARY || word == EPT_VPID) && !(primary >> 63))
-		return 0;
-	if (word == EPT_VPID)
-		return caps_allowed(SECONDARY) >> 32 & (1 << 1 | 1 << 5) ?
-			insn_rdmsr(MSR_VMX_EPT_VPID) : 0;
-	return insn_rdmsr(msrs[true_controls][word]);
+	for (unsigned word = PIN; word < CONTROL_WORDS; word++)
+		allowed[word] = 0;
+	for (unsigned word = PIN; word < EPT_VPID; word++)
+		if (word != SECONDARY || allowed[PRIMARY] & secondary)
+			allowed[word] = insn_rdmsr(msrs[true_controls][word]);
+	/* This MSR, as that of SECONDARY, is there only if what leads to it is. */
+	if (allowed[SECONDARY] & ept_or_vpid)
+		allowed[EPT_VPID] = insn_rdmsr(MSR_VMX_EPT_VPID);
 }
 
 static bool may_be_set(const struct control *control, uint64_t allowed)
@@ -156,46 +155,61 @@ static void names_add(struct names *names, const char *name)
 	names->text[names->used] = 0;
 }
 
-static bool has(enum control_word word, unsigned bit)
-{
-	return caps_allowed(word) >> (word == EPT_VPID ? 0 : 32) >> bit & 1;
-}
-
-static void choose_controls(struct names *missing)
+static void choose_controls(const uint64_t allowed[CONTROL_WORDS], struct vmx_caps *caps,
+			    struct names *missing)
 {
 	for (unsigned i = 0; i < CONTROLS; i++) {
 		const struct control *control = &controls[i];
-		uint64_t allowed = caps_allowed(control->word);
+		enum control_word word = control->word;
 		bool set = control->need == REQUIRED || control->need == WANTED;
 
-		if (!satisfied(control, allowed))
+		if (!satisfied(control, allowed[word]))
 			names_add(missing, control->name);
-		if (control->word != EPT_VPID && set && may_be_set(control, allowed))
-			vmx_caps.control[control->word] |= UINT32_C(1) << control->bit;
+		if (word != EPT_VPID && set && may_be_set(control, allowed[word]))
+			caps->control[word] |= UINT32_C(1) << control->bit;
 	}
 	for (unsigned word = PIN; word < EPT_VPID; word++)
-		vmx_caps.control[word] |= (uint32_t)caps_allowed((enum control_word)word);
+		caps->control[word] |= (uint32_t)allowed[word];
+}
+
+static bool bit(uint64_t word, unsigned number)
+{
+	return word >> number & 1;
 }
 
 /* VPIDs are of use only when they can be invalidated. */
-static void choose_vpid(void)
+static void choose_vpid(uint64_t ept_vpid, struct vmx_caps *caps)
 {
-	vmx_caps.invvpid_single = has(EPT_VPID, 41);
-	vmx_caps.vpid = has(SECONDARY, 5) && has(EPT_VPID, 32) &&
-		(vmx_caps.invvpid_single || has(EPT_VPID, 42));
-	if (!vmx_caps.vpid)
-		vmx_caps.control[SECONDARY] &= ~(UINT32_C(1) << 5);
+	const uint32_t enable_vpid = UINT32_C(1) << 5;
+
+	caps->invvpid_single = bit(ept_vpid, 41);
+	caps->vpid = caps->control[SECONDARY] & enable_vpid && bit(ept_vpid, 32) &&
+		(bit(ept_vpid, 41) || bit(ept_vpid, 42));
+	if (!caps->vpid)
+		caps->control[SECONDARY] &= ~enable_vpid;
 }
 
-static void note_ept(void)
+static void note_ept(uint64_t ept_vpid, struct vmx_caps *caps)
 {
-	vmx_caps.ept.max_level = has(EPT_VPID, 16) ? LEVEL_2M : LEVEL_4K;
-	if (has(EPT_VPID, 16) && has(EPT_VPID, 17))
-		vmx_caps.ept.max_level = LEVEL_1G;
-	vmx_caps.ept.accessed_dirty = has(EPT_VPID, 21);
-	vmx_caps.invept_all = has(EPT_VPID, 26);
-	vmx_caps.execute_only = has(EPT_VPID, 0);
-	vmx_caps.pml = has(SECONDARY, 17);
+	caps->ept.max_level = LEVEL_4K;
+	if (bit(ept_vpid, 16))
+		caps->ept.max_level = bit(ept_vpid, 17) ? LEVEL_1G : LEVEL_2M;
+	caps->ept.accessed_dirty = bit(ept_vpid, 21);
+	caps->invept_all = bit(ept_vpid, 26);
+	caps->execute_only = bit(ept_vpid, 0);
+}
+
+void caps_choose(const uint64_t allowed[CONTROL_WORDS], struct vmx_caps *caps, char *missing,
+		 unsigned size)
+{
+	struct names names = { missing, size, 0 };
+
+	missing[0] = 0;
+	*caps = (struct vmx_caps){ 0 };
+	choose_controls(allowed, caps, &names);
+	choose_vpid(allowed[EPT_VPID], caps);
+	note_ept(allowed[EPT_VPID], caps);
+	caps->pml = bit(allowed[SECONDARY], 32 + 17);
 }
 
 /* SDM "CPUID", leaf 0DH: which state components there are, and what saving all of them takes. */
@@ -219,27 +233,32 @@ static bool feature_control_usable(void)
 	return !(control & FEATURE_CONTROL_LOCK) || (control & FEATURE_CONTROL_VMXON);
 }
 
+/* What is missing beside controls; goes behind what caps_choose listed. */
+static void check_basics(struct names *names)
+{
+	while (names->used < names->size && names->text[names->used])
+		names->used++;
+	if (!feature_control_usable())
+		names_add(names, "VMX outside SMX (IA32_FEATURE_CONTROL, locked by firmware)");
+	if ((insn_rdmsr(MSR_VMX_BASIC) >> 50 & 15) != BASIC_WRITE_BACK)
+		names_add(names, "write-back memory type for the VMCS");
+}
+
 enum status vmx_probe(char *missing, unsigned size)
 {
 	struct names names = { missing, size, 0 };
-	uint64_t basic;
+	uint64_t allowed[CONTROL_WORDS];
 
-	if (size)
-		missing[0] = 0;
+	missing[0] = 0;
 	if (!vmx_present()) {
 		names_add(&names, "CPUID.1:ECX.VMX[bit 5]");
 		return STATUS_UNSUPPORTED;
 	}
-	basic = insn_rdmsr(MSR_VMX_BASIC);
-	if (!feature_control_usable())
-		names_add(&names, "VMX outside SMX (IA32_FEATURE_CONTROL, locked by firmware)");
-	if ((basic >> 50 & 15) != BASIC_WRITE_BACK)
-		names_add(&names, "write-back memory type for the VMCS");
-	choose_controls(&names);
-	choose_vpid();
-	note_ept();
+	caps_read(allowed);
+	caps_choose(allowed, &vmx_caps, missing, size);
+	check_basics(&names);
 	note_fpu();
-	vmx_caps.revision = (uint32_t)basic & 0x7fffffff;
+	vmx_caps.revision = (uint32_t)insn_rdmsr(MSR_VMX_BASIC) & 0x7fffffff;
 	vmx_caps.timer_shift = (unsigned)insn_rdmsr(MSR_VMX_MISC) & 31;
 	vmx_caps.cr0_fixed0 = insn_rdmsr(MSR_VMX_CR0_FIXED0);
 	vmx_caps.cr0_fixed1 = insn_rdmsr(MSR_VMX_CR0_FIXED0 + 1);
@@ -259,10 +278,13 @@ void vmx_print_caps(void)
 	static const char *const words[] = { "pin-based", "primary", "secondary", "VM-exit",
 					     "VM-entry", "EPT and VPID" };
 
+	uint64_t allowed[CONTROL_WORDS];
+
+	caps_read(allowed);
 	for (unsigned i = 0; i < CONTROLS; i++) {
 		const struct control *control = &controls[i];
-		uint64_t allowed = caps_allowed(control->word);
-		const char *state = may_be_set(control, allowed) ? "there" : "not there";
+		bool there = may_be_set(control, allowed[control->word]);
+		const char *state = there ? "there" : "not there";
 
 		if (control->word != EPT_VPID && vmx_caps.control[control->word] >> control->bit & 1)
 			state = "set";

@@ -33,8 +33,14 @@ struct vmx_caps {
 
 extern struct vmx_caps vmx_caps;
 
-/* A control word as the MSRs describe it, before anything is chosen. */
-uint64_t caps_allowed(enum control_word word);	/* low: must be one; high: may be one */
+/* The words as the MSRs describe them: low half must be one, high half may be; EPT_VPID flags. */
+void caps_read(uint64_t allowed[CONTROL_WORDS]);
+/*
+ * Controls out of such words. `missing`, a string of at most `size` bytes, gets the SDM names of
+ * all that is required and not allowed, separated by ", "; as many as fit.
+ */
+void caps_choose(const uint64_t allowed[CONTROL_WORDS], struct vmx_caps *caps, char *missing,
+		 unsigned size);
 
 /* Before VMXON on each CPU: STATUS_UNSUPPORTED when firmware or another model forbids it. */
 MUST_USE enum status caps_allow_vmxon(void);

@@ -1,4 +1,4 @@
-/* Into a guest and out of it: capabilities, modes, the preemption timer, kicks, failed entries. */
+/* Into a guest and out of it: modes, the preemption timer, kicks, failed entries. */
 #include "boot/boot.h"
 #include "ept/port.h"
 #include "mm/base/list.h"
@@ -10,22 +10,6 @@
 #include "vmx/vmx.h"
 
 extern const char vmx_entry_window_start[], vmx_entry_window_end[], vmx_entry_abort[];
-
-BOOT_TEST("vmx/caps", NEEDS_VMX)
-{
-	expect(vmx_present());
-	for (unsigned word = PIN; word < EPT_VPID; word++) {
-		uint64_t allowed = caps_allowed((enum control_word)word);
-		uint32_t chosen = vmx_caps.control[word];
-
-		expect_equal(chosen & (uint32_t)allowed, (uint32_t)allowed);
-		expect_equal(chosen & ~(uint32_t)(allowed >> 32), 0);
-	}
-	expect_equal(vmx_caps.control[PRIMARY] & PRIMARY_IRQ_WINDOW, 0);
-	expect(vmx_ept_caps()->max_level >= LEVEL_4K && vmx_ept_caps()->max_level <= LEVEL_1G);
-	expect(vmx_caps.fpu_bytes >= 512);
-	expect(vmx_cpu_is_on());
-}
 
 /* ------------------------------------------------------------------ modes */
 
