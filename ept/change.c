@@ -27,34 +27,19 @@ bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t n
 	if (!slot_cmpxchg(slot, found, new))
 		return false;
 	if (spte_is_leaf(new)) {
-		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K);
+		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
 		ept_propagate_map(ept, new);
 	} else {
-		ept_count(ept, COUNT_TABLES_ALLOCATED);
+		ept_count(ept, COUNT_TABLES_ALLOCATED, 1);
 	}
 	return true;
 }
 
-static void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
-			struct flush_batch *batch) HOLDS(ept->lock);
-
-/*
- * The table is out of the tree, but processors that have its address in a paging-structure cache
- * still walk it, and still set A and D: so its entries go by exchange as well.
- */
 static void empty_table(struct ept *ept, pfn_t table, unsigned level, struct flush_batch *batch)
-	HOLDS(ept->lock)
-{
-	spte_slot_t *slots = table_slots(table);
+	HOLDS(ept->lock);
 
-	for (unsigned i = 0; i < EPT_ENTRIES; i++)
-		if (spte_present(slot_read(&slots[i])))
-			empty_entry(ept, &slots[i], level, batch);
-	flush_add_table(batch, table);
-}
-
-static void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
-			struct flush_batch *batch)
+static inline void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
+			       struct flush_batch *batch) HOLDS(ept->lock)
 {
 	spte_t old = slot_xchg(slot, spte_empty());
 
@@ -62,7 +47,21 @@ static void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
 	if (spte_is_table(old))
 		empty_table(ept, spte_frame(old), level - 1, batch);
 	else
-		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K);
+		batch->zapped[level - 1]++;
+}
+
+/*
+ * The table is out of the tree, but processors that have its address in a paging-structure cache
+ * still walk it, and still set A and D: so its entries go by exchange as well.
+ */
+static void empty_table(struct ept *ept, pfn_t table, unsigned level, struct flush_batch *batch)
+{
+	spte_slot_t *slots = table_slots(table);
+
+	for (unsigned i = 0; i < EPT_ENTRIES; i++)
+		if (spte_present(slot_read(&slots[i])))
+			empty_entry(ept, &slots[i], level, batch);
+	flush_add_table(batch, table);
 }
 
 struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, enum zap what,

@@ -140,9 +140,9 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 static void count_access(struct ept *ept, enum access access)
 {
 	if (access & ACCESS_EXEC)
-		ept_count(ept, COUNT_FAULT_FETCH);
+		ept_count(ept, COUNT_FAULT_FETCH, 1);
 	else
-		ept_count(ept, access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ);
+		ept_count(ept, access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ, 1);
 }
 
 enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
@@ -159,8 +159,8 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
 	if (result == FAULT_FIXED)
 		result = map(ept, &fault);
 	if (result == FAULT_RETRY)
-		ept_count(ept, COUNT_RETRIES);
+		ept_count(ept, COUNT_RETRIES, 1);
 	if (result == FAULT_SPURIOUS)
-		ept_count(ept, COUNT_SPURIOUS);
+		ept_count(ept, COUNT_SPURIOUS, 1);
 	return result;
 }

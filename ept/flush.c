@@ -68,7 +68,7 @@ enum ept_entry ept_enter(struct ept *ept)
 	if (!cpu->invalidated_at)
 		generation = first_entry(ept);
 	cpu->invalidated_at = generation;
-	ept_count(ept, COUNT_INVEPTS);
+	ept_count(ept, COUNT_INVEPTS, 1);
 	return EPT_INVALIDATE;
 }
 
@@ -85,7 +85,7 @@ static void kick(struct ept *ept, unsigned cpu)
 {
 	/* A CPU that runs this is not in the guest. */
 	check(cpu != port_cpu());
-	ept_count(ept, COUNT_KICKS);
+	ept_count(ept, COUNT_KICKS, 1);
 	port_kick(cpu);
 }
 
@@ -94,7 +94,7 @@ static void shoot_down(struct ept *ept)
 	uint64_t samples[MAX_CPUS];
 	uint64_t inside = 0;
 
-	ept_count(ept, COUNT_FLUSHES);
+	ept_count(ept, COUNT_FLUSHES, 1);
 	atomic_add(&ept->generation, 1);
 
 	/* All are kicked before any is waited for. */
@@ -125,12 +125,14 @@ void flush_settle(struct ept *ept, struct flush_batch batch)
 {
 	if (!batch.owed)
 		return;
+	for (unsigned level = LEVEL_4K; level <= LEVEL_1G; level++)
+		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K, batch.zapped[level - 1]);
 	shoot_down(ept);
 	while (batch.tables.raw) {
 		pfn_t table = batch.tables;
 
 		batch.tables = spte_frame(slot_read(table_slots(table)));
-		ept_count(ept, COUNT_TABLES_FREED);
+		ept_count(ept, COUNT_TABLES_FREED, 1);
 		ept_table_free(ept, table);
 	}
 }

@@ -11,6 +11,7 @@
 struct flush_batch {
 	bool owed;		/* something present was taken away */
 	pfn_t tables;		/* the first table that waits, linked by spte_make_waiting; 0: none */
+	uint64_t zapped[EPT_ROOT_LEVEL];	/* leaves, by level: counted when it is settled */
 };
 
 static inline struct flush_batch flush_nothing(void) { return (struct flush_batch){ 0 }; }

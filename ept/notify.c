@@ -54,7 +54,7 @@ static void range_start(struct notifier *notifier, const struct mm_range *range)
 	struct flush_batch batch = flush_nothing();
 
 	write_lock(&ept->lock);
-	ept_count(ept, COUNT_INVALIDATIONS);
+	ept_count(ept, COUNT_INVALIDATIONS, 1);
 	open_bracket(ept, range);
 	for (unsigned i = 0; i < ept->region_count; i++)
 		batch = zap_region(ept, &ept->regions[i], range, batch);

@@ -63,9 +63,9 @@ _Static_assert(MAX_CPUS <= 64, "cpus_entered has a bit for each");
 
 static inline struct ept_cpu *ept_this_cpu(struct ept *ept) { return &ept->cpus[port_cpu()]; }
 
-static inline void ept_count(struct ept *ept, unsigned count)
+static inline void ept_count(struct ept *ept, unsigned count, uint64_t by)
 {
-	atomic_bump(&ept_this_cpu(ept)->counts[count], 1);
+	atomic_bump(&ept_this_cpu(ept)->counts[count], by);
 }
 
 #endif

@@ -20,47 +20,58 @@ struct ept_walk {
 	spte_slot_t *slot;
 	spte_t old;
 	unsigned level;
+	uint64_t pages;					/* that an entry of this level translates */
 	uint64_t at, end;				/* guest frames, from here, up to there */
-	spte_slot_t *tables[EPT_ROOT_LEVEL + 1];	/* by level: the way down */
+	spte_slot_t *path[EPT_ROOT_LEVEL + 2];		/* by level: the way down */
 };
 
 static inline struct ept_walk ept_walk_begin(const struct ept *ept, gfn_t start, uint64_t pages)
 {
-	struct ept_walk walk = { .level = EPT_ROOT_LEVEL, .at = start.raw,
+	struct ept_walk walk = { .level = EPT_ROOT_LEVEL + 1, .at = start.raw,
 				 .end = start.raw + pages };
 
-	walk.tables[EPT_ROOT_LEVEL] = table_slots(ept->root);
+	/* Above the root: the first step goes down into it. */
+	walk.old = spte_make_table(ept->root);
 	return walk;
 }
 
 /* The first frame that the entry translates, and whether the walk's range has all of it. */
 static inline gfn_t ept_walk_start(const struct ept_walk *walk)
 {
-	return gfn(walk->at & ~(level_pages(walk->level) - 1));
+	return gfn(walk->at & ~(walk->pages - 1));
 }
 
 static inline bool ept_walk_covers(const struct ept_walk *walk)
 {
-	uint64_t pages = level_pages(walk->level);
-
 	/* The range began before `at` or there: an entry that starts at `at` lies in it. */
-	return !(walk->at & (pages - 1)) && walk->at + pages <= walk->end;
+	return !(walk->at & (walk->pages - 1)) && walk->at + walk->pages <= walk->end;
+}
+
+static inline bool slot_begins_table(const spte_slot_t *slot)
+{
+	return !((uint64_t)slot & ~PAGE_MASK);
 }
 
 static inline bool ept_walk_next(struct ept_walk *walk)
 {
-	if (walk->slot && spte_is_table(walk->old)) {
+	if (spte_is_table(walk->old)) {
+		walk->path[walk->level] = walk->slot;
 		walk->level--;
-		walk->tables[walk->level] = table_slots(spte_frame(walk->old));
-	} else if (walk->slot) {
-		walk->at = (walk->at | (level_pages(walk->level) - 1)) + 1;
-		while (walk->level < EPT_ROOT_LEVEL &&
-		       !(walk->at & (level_pages(walk->level + 1) - 1)))
+		walk->pages = level_pages(walk->level);
+		walk->slot = &table_slots(spte_frame(walk->old))[
+			gfn_index(gfn(walk->at), walk->level)];
+	} else {
+		walk->at = (walk->at | (walk->pages - 1)) + 1;
+		walk->slot++;
+		/* Past the last entry of a table: on with the one after that table's own. */
+		while (slot_begins_table(walk->slot) && walk->level < EPT_ROOT_LEVEL) {
 			walk->level++;
+			walk->pages = level_pages(walk->level);
+			walk->slot = walk->path[walk->level] + 1;
+		}
 	}
 	if (walk->at >= walk->end)
 		return false;
-	walk->slot = &walk->tables[walk->level][gfn_index(gfn(walk->at), walk->level)];
 	walk->old = slot_read(walk->slot);
 	return true;
 }
