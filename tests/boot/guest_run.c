@@ -113,12 +113,29 @@ void guest_to_its_end(struct guest_run *run)
 	guest_destroy(run);
 }
 
-bool guest_said(const struct guest_run *run, const char *text)
+static bool starts_with(const char *at, const char *text)
 {
-	size_t length = strlen(text);
+	while (*text && *at == *text) {
+		at++;
+		text++;
+	}
+	return !*text;
+}
 
-	for (const char *at = run->output; strlen(at) >= length; at++)
-		if (!memcmp(at, text, length))
+static bool occurs(const char *in, const char *text)
+{
+	for (; *in; in++)
+		if (starts_with(in, text))
 			return true;
 	return false;
+}
+
+bool guest_said(const struct guest_run *run, const char *text)
+{
+	return occurs(run->output, text);
+}
+
+bool guest_why(const struct guest_run *run, const char *text)
+{
+	return occurs(run->status.why, text);
 }

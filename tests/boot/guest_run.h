@@ -32,6 +32,8 @@ void guest_wait(struct guest_run *run);
 void guest_destroy(struct guest_run *run);
 /* All of these in turn. */
 void guest_to_its_end(struct guest_run *run);
+/* The text occurs in its output; in the reason of its end. */
 bool guest_said(const struct guest_run *run, const char *text);
+bool guest_why(const struct guest_run *run, const char *text);
 
 #endif

@@ -129,8 +129,7 @@ BOOT_TEST("guest/jump_into_nothing", NEEDS_VMX)
 {
 	run_payload("nowhere", 4, 1);
 	expect_equal(one.status.end, END_KILLED);
-	expect(!memcmp(one.status.why, "fetch from GPA 0x20000000 where nothing is, RIP 0x20000000",
-		       58));
+	expect(guest_why(&one, "fetch from GPA 0x20000000 where nothing is, RIP 0x20000000"));
 }
 
 /* Instructions by hand: a flat payload of a few bytes. */
@@ -165,7 +164,7 @@ BOOT_TEST("guest/halts_for_ever", NEEDS_VMX)
 {
 	run_bytes((const uint8_t[]){ 0xfa, 0xf4 }, 2);
 	expect_equal(one.status.end, END_KILLED);
-	expect(!memcmp(one.status.why, "halted for ever", 15));
+	expect(guest_why(&one, "halted for ever"));
 }
 
 /* jmp . - only a kill ends it. */
@@ -297,6 +296,53 @@ BOOT_TEST("guest/demo_while_pages_move", NEEDS_VMX)
 	print("# %llu pages moved\n", (unsigned long long)all);
 	expect_equal(one.status.code, 1);
 	expect(all > 0);
+}
+
+/* More memory than the host has: the guest ends when there is no more, and gives all of it back. */
+BOOT_TEST("guest/host_out_of_memory", NEEDS_VMX)
+{
+	if (free_pages() > (1000 << 20) / PAGE_SIZE) {
+		tap_skip("the host has more memory than a flat guest can ask for");
+		return;
+	}
+	run_payload("demo", MACHINE_FLAT_MAX, 1);
+	expect_equal(one.status.end, END_KILLED);
+	expect(guest_why(&one, "for which the host is out of memory"));
+}
+
+/*
+ * Random bytes as code. What such a guest does is no matter: it ends or is killed, the hypervisor goes on,
+ * and nothing is left of it.
+ */
+BOOT_TEST("guest/random_code", NEEDS_VMX)
+{
+	enum { GUESTS = 40, BYTES = 512, SLICES = 20 };
+	static uint64_t code[BYTES / 8];
+	uint64_t seed = 88172645463325252, before = free_pages();
+	unsigned ended = 0;
+
+	for (unsigned i = 0; i < GUESTS; i++) {
+		for (unsigned word = 0; word < BYTES / 8; word++) {
+			seed ^= seed << 13;
+			seed ^= seed >> 7;
+			seed ^= seed << 17;
+			code[word] = seed;
+		}
+		guest_prepare(&one, "", 4, 1);
+		one.config.name = "random";
+		one.config.load.image = (struct load_file){ "random.bin", code, BYTES };
+		if (!guest_create(&one))
+			return;
+		for (unsigned slice = 0; slice < SLICES; slice++)
+			if (machine_run(one.machine, 0, 50000) == MACHINE_ENDED)
+				break;
+		machine_read_status(one.machine, &one.status);
+		ended += one.status.end != END_RUNNING;
+		guest_destroy(&one);
+	}
+	print("# %u of %u ended by themselves\n", ended, (unsigned)GUESTS);
+	expect(ended > 0);
+	expect_equal(free_pages(), before);
 }
 
 static void refuses(uint64_t mem_mib, unsigned vcpus, unsigned max_level, const char *says)
