@@ -49,6 +49,8 @@ static const struct control controls[] = {
 	{ PRIMARY,   11, REQUIRED, "RDPMC exiting" },
 	{ PRIMARY,   15, CLEAR,    "CR3-load exiting" },
 	{ PRIMARY,   16, CLEAR,    "CR3-store exiting" },
+	{ PRIMARY,   19, REQUIRED, "CR8-load exiting" },	/* or it is the host's task priority */
+	{ PRIMARY,   20, REQUIRED, "CR8-store exiting" },
 	{ PRIMARY,   25, REQUIRED, "use I/O bitmaps" },
 	{ PRIMARY,   28, REQUIRED, "use MSR bitmaps" },
 	{ PRIMARY,   29, REQUIRED, "MONITOR exiting" },

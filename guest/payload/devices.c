@@ -215,6 +215,19 @@ static void test_exceptions(void)
 	skip_bytes = 0;
 }
 
+static void test_task_priority(void)
+{
+	uint64_t found;
+
+	__asm__ volatile("mov %1, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "r"(UINT64_C(15)));
+	require(found == 15, "CR8 is not kept");
+	skip_bytes = 4;
+	last_exception = 0;
+	__asm__ volatile("mov %%rax, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "a"(UINT64_C(16)));
+	skip_bytes = 0;
+	require(found == 15 && last_exception == (uint64_t)VECTOR_GP << 32, "CR8 takes 16");
+}
+
 static void test_cpuid(void)
 {
 	struct cpuid c = cpuid(ABI_CPUID_SIGNATURE);
@@ -249,6 +262,7 @@ uint32_t main(uint64_t *mailbox)
 	test_string_io();
 	test_unclaimed();
 	test_exceptions();
+	test_task_priority();
 	test_cpuid();
 	print(failures ? "devices: not all work\n" : "devices: all work\n");
 	return failures;
