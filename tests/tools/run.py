@@ -25,6 +25,7 @@ import options as variables
 ELF = variables.ROOT / "build/foliovisor.elf"
 FOLDER = variables.ROOT / "build/run"
 SILENCE_SECONDS = 180
+DEMO_HARASS = 25		# ranges that the host takes back each second, under the demo
 STATUS_LINE = re.compile(r"# stat guest_exit_status (-?[0-9]+) status")
 QUIT_LINE = re.compile(r"quit ([0-9]+)$")
 UNKNOWN_LINE = re.compile(r"unknown command '")
@@ -50,6 +51,8 @@ def judge(options: variables.Options, for_debug: bool) -> str:
 def guest_line(options: variables.Options, name: str, modules: dict) -> str:
     line = (f"guest {name} mem={options.guest_mem} vcpus={options.vcpus} "
             f"console={options.console}")
+    if not options.guest:
+        line += f" harass={DEMO_HARASS}"
     if options.initrd:
         line += f" initrd={next(reversed(modules))}"
     if options.command_line:

@@ -1,0 +1,343 @@
+/*
+ * The console's `guest` command: makes a machine, runs its vCPUs as tasks, lets the host harass
+ * it, passes its serial port on, and sums up. One guest at a time; it blocks the console, but for
+ * the escape key.
+ */
+#include "boot/boot.h"
+#include "boot/console.h"
+#include "boot/harass.h"
+#include "boot/string.h"
+#include "guest/machine/machine.h"
+#include "guest/machine/payload.h"
+#include "mm/base/list.h"
+
+enum { ESCAPE = 0x1d };			/* Ctrl-], as in telnet: ends the guest */
+enum { TYPED_MAX = 256, LINE_MAX = 200 };
+enum { STATUS_LOST = 2 };		/* nothing ran */
+enum { SLICES_PER_SECOND = 100 };
+
+struct options {
+	const char *name;
+	uint64_t mem_mib, vcpus, level, harass;
+	bool raw;
+	const char *command_line;
+	struct load_file initrd;
+};
+
+struct vcpu_task {
+	struct task task;
+	struct run *run;
+	unsigned vcpu;
+};
+
+struct run {
+	struct machine *machine;
+	bool raw;
+	struct vcpu_task vcpus[MACHINE_VCPUS_MAX];
+	struct task keyboard;
+	atomic32_t over;
+	/* Typed bytes on their way to the guest: the keyboard task fills, the guest's UART empties. */
+	uint8_t typed[TYPED_MAX];
+	atomic32_t typed_in, typed_out;
+	char line[LINE_MAX];		/* the guest's unfinished line, unless raw */
+	unsigned line_length;
+};
+
+/* ------------------------------------------------------------------ the guest's serial port */
+
+static void flush_line(struct run *run)
+{
+	if (run->line_length)
+		print("guest| %.*s\n", (int)run->line_length, run->line);
+	run->line_length = 0;
+}
+
+static void put(void *context, uint8_t byte)
+{
+	struct run *run = context;
+
+	if (run->raw) {
+		serial_put(byte);
+		return;
+	}
+	if (byte == '\n' || run->line_length == LINE_MAX)
+		flush_line(run);
+	if (byte != '\n' && byte != '\r')
+		run->line[run->line_length++] = (char)(byte < ' ' || byte > '~' ? '.' : byte);
+}
+
+static int get(void *context)
+{
+	struct run *run = context;
+	uint32_t out = atomic_read(&run->typed_out);
+
+	if (out == atomic_read(&run->typed_in))
+		return -1;
+
+	uint8_t byte = run->typed[out % TYPED_MAX];
+
+	atomic_write(&run->typed_out, out + 1);
+	return byte;
+}
+
+static enum task_result keyboard_step(struct task *task)
+{
+	struct run *run = container_of(task, struct run, keyboard);
+	uint32_t in = atomic_read(&run->typed_in);
+
+	if (atomic_read(&run->over))
+		return TASK_DONE;
+	if (in - atomic_read(&run->typed_out) == TYPED_MAX)
+		return TASK_IDLE;
+
+	int byte = serial_get();
+
+	if (byte < 0)
+		return TASK_IDLE;
+	if (byte == ESCAPE) {
+		machine_kill(run->machine, "ended from the console");
+		return TASK_DONE;
+	}
+	run->typed[in % TYPED_MAX] = (uint8_t)byte;
+	atomic_write(&run->typed_in, in + 1);
+	return TASK_AGAIN;
+}
+
+/* ------------------------------------------------------------------ what to run */
+
+static bool find_image(const char *name, struct load_file *out)
+{
+	const struct load_file *payload = payload_find(name);
+
+	if (payload) {
+		*out = *payload;
+		return true;
+	}
+	for (unsigned i = 0; i < boot_module_count(); i++)
+		if (!strcmp(boot_module(i)->name, name)) {
+			*out = (struct load_file){ name, boot_module(i)->bytes,
+						   boot_module(i)->size };
+			return true;
+		}
+	return false;
+}
+
+static void print_known_images(const char *name)
+{
+	print("guest: no image '%s'; there are:", name);
+	for (const struct load_file *p = payloads; p < payloads_end; p++)
+		print(" %s", p->name);
+	for (unsigned i = 0; i < boot_module_count(); i++)
+		print(" %s", boot_module(i)->name);
+	print("\n");
+}
+
+static bool parse_number(const char *key, const char *text, uint64_t least, uint64_t most,
+			 uint64_t *out)
+{
+	uint64_t value = 0;
+	const char *c = text;
+
+	for (; *c >= '0' && *c <= '9' && value <= most; c++)
+		value = value * 10 + (uint64_t)(*c - '0');
+	if (c == text || *c || value < least || value > most) {
+		print("guest: %s=%s: expected a number from %llu to %llu\n", key, text,
+		      (unsigned long long)least, (unsigned long long)most);
+		return false;
+	}
+	*out = value;
+	return true;
+}
+
+static bool parse_option(struct options *options, char *word)
+{
+	char *value = strchr(word, '=');
+
+	if (!value) {
+		print("guest: '%s': expected key=value\n", word);
+		return false;
+	}
+	*value++ = '\0';
+	if (!strcmp(word, "mem"))
+		return parse_number(word, value, MACHINE_MEM_MIN, MACHINE_MEM_MAX,
+				    &options->mem_mib);
+	if (!strcmp(word, "vcpus"))
+		return parse_number(word, value, 1, MACHINE_VCPUS_MAX, &options->vcpus);
+	if (!strcmp(word, "level"))
+		return parse_number(word, value, LEVEL_4K, LEVEL_1G, &options->level);
+	if (!strcmp(word, "harass"))
+		return parse_number(word, value, 0, 100000, &options->harass);
+	if (!strcmp(word, "initrd")) {
+		if (find_image(value, &options->initrd))
+			return true;
+		print_known_images(value);
+		return false;
+	}
+	if (!strcmp(word, "console") && (!strcmp(value, "raw") || !strcmp(value, "prefix"))) {
+		options->raw = value[0] == 'r';
+		return true;
+	}
+	print("guest: '%s=%s': expected mem= vcpus= level= harass= initrd= console=raw|prefix "
+	      "or cmdline=\n", word, value);
+	return false;
+}
+
+/* NAME [key=value ...] [cmdline=the rest of the line] */
+static bool parse(struct options *options, char *rest)
+{
+	*options = (struct options){ .mem_mib = 64, .vcpus = 1, .level = LEVEL_2M,
+				     .command_line = "" };
+	options->name = console_word(&rest);
+	if (!options->name) {
+		print("guest: expected the name of an image\n");
+		return false;
+	}
+	for (;;) {
+		rest += strspn(rest, " \t");
+		if (!strncmp(rest, "cmdline=", 8)) {
+			options->command_line = rest + 8;
+			return true;
+		}
+
+		char *word = console_word(&rest);
+
+		if (!word)
+			return true;
+		if (!parse_option(options, word))
+			return false;
+	}
+}
+
+/* ------------------------------------------------------------------ running it */
+
+static enum task_result vcpu_step(struct task *task)
+{
+	struct vcpu_task *self = container_of(task, struct vcpu_task, task);
+
+	switch (machine_run(self->run->machine, self->vcpu, tsc_hz() / SLICES_PER_SECOND)) {
+	case MACHINE_YIELD: return TASK_AGAIN;
+	case MACHINE_IDLE: return TASK_IDLE;
+	case MACHINE_ENDED: break;
+	}
+	return TASK_DONE;
+}
+
+static void run_tasks(struct run *run, const struct options *options, struct harass *harass)
+{
+	struct machine_memory memory;
+
+	for (unsigned i = 0; machine_memory(run->machine, i, &memory); i++)
+		harass_add_area(harass, memory.backing, memory.bytes);
+	if (options->harass)
+		harass_start(harass, machine_space(run->machine), (int)cpu_count() - 1,
+			     options->harass, 1);
+	run->keyboard = (struct task){ .name = "keyboard", .step = keyboard_step, .home = 0 };
+	task_start(&run->keyboard);
+	for (unsigned i = 0; i < options->vcpus; i++) {
+		run->vcpus[i] = (struct vcpu_task){
+			.task = { .name = "vcpu", .step = vcpu_step, .home = TASK_ANYWHERE },
+			.run = run,
+			.vcpu = i,
+		};
+		task_start(&run->vcpus[i].task);
+	}
+	for (unsigned i = 0; i < options->vcpus; i++)
+		task_wait(&run->vcpus[i].task);
+	atomic_write(&run->over, 1);
+	task_wait(&run->keyboard);
+	if (options->harass)
+		harass_stop(harass);
+}
+
+/* ------------------------------------------------------------------ summing up */
+
+static void print_ept_stats(struct machine *machine)
+{
+	static const char *const kind[] = { "read", "write", "fetch" };
+	static const char *const level[] = { "4k", "2m", "1g" };
+	struct ept_stats stats;
+
+	ept_read_stats(machine_ept(machine), &stats);
+	for (unsigned i = 0; i < 3; i++)
+		print("# stat ept_faults_%s %llu faults\n", kind[i],
+		      (unsigned long long)stats.faults[i]);
+	for (unsigned i = 0; i < 3; i++)
+		print("# stat folios_lent_%s %llu leaves\n", level[i],
+		      (unsigned long long)stats.mapped[i]);
+	for (unsigned i = 0; i < 3; i++)
+		print("# stat folios_taken_back_%s %llu leaves\n", level[i],
+		      (unsigned long long)stats.zapped[i]);
+	print("# stat ept_spurious %llu faults\n", (unsigned long long)stats.spurious);
+	print("# stat ept_retries %llu faults\n", (unsigned long long)stats.retries);
+	print("# stat invalidations %llu brackets\n", (unsigned long long)stats.invalidations);
+	print("# stat flushes %llu shootdowns\n", (unsigned long long)stats.flushes);
+	print("# stat kicks %llu CPUs\n", (unsigned long long)stats.kicks);
+	print("# stat invepts %llu invalidations\n", (unsigned long long)stats.invepts);
+}
+
+static void sum_up(struct run *run, const struct options *options, const struct harass *harass)
+{
+	struct machine_status status;
+
+	machine_read_status(run->machine, &status);
+	print("guest: %s ended: %s\n", options->name, status.why);
+	machine_print_stats(run->machine);
+	print_ept_stats(run->machine);
+	if (options->harass) {
+		print("# stat host_ranges_taken %llu ranges\n", (unsigned long long)harass->ranges);
+		print("# stat host_pages_invalidated %llu pages\n",
+		      (unsigned long long)harass->invalidated);
+		print("# stat host_pages_migrated %llu pages\n",
+		      (unsigned long long)harass->migrated);
+	}
+	print("# stat guest_exit_status %d status\n", machine_exit_status(&status));
+}
+
+static void guest_command(char *arguments)
+{
+	/* One guest at a time: the console is the only caller, and waits. */
+	static struct run run;
+	static struct harass harass;
+	struct options options;
+	struct machine_config config;
+	char error[LOAD_ERROR_MAX];
+
+	if (!boot_has_vmx()) {
+		print("guest: no VMX here; the engines bochs and kvm have it\n");
+		goto lost;
+	}
+	if (!parse(&options, arguments))
+		goto lost;
+	config = (struct machine_config){
+		.name = options.name,
+		.mem_mib = options.mem_mib,
+		.vcpus = (unsigned)options.vcpus,
+		.max_level = (unsigned)options.level,
+		.unix_time = 946684800,		/* 2000-01-01, so that runs repeat */
+		.console = { put, get, &run },
+		.load = { .command_line = options.command_line },
+	};
+	if (!find_image(options.name, &config.load.image)) {
+		print_known_images(options.name);
+		goto lost;
+	}
+	if (options.initrd.bytes)
+		config.load.modules[config.load.module_count++] = options.initrd;
+	run = (struct run){ .raw = options.raw };
+	harass = (struct harass){ 0 };
+	if (machine_create(boot_host(), &config, &run.machine, error) != STATUS_OK) {
+		print("guest: %s: %s\n", options.name, error);
+		goto lost;
+	}
+	run_tasks(&run, &options, &harass);
+	flush_line(&run);
+	sum_up(&run, &options, &harass);
+	machine_destroy(run.machine);
+	return;
+lost:
+	print("# stat guest_exit_status %d status\n", STATUS_LOST);
+}
+
+CONSOLE_COMMAND("guest", "NAME [mem=MiB] [vcpus=N] [level=1..3] [harass=RANGES_PER_SECOND] "
+		"[initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
+		guest_command)
