@@ -10,7 +10,7 @@ enum { IRQ_TIMER = 0, IRQ_COM1 = 4, IRQ_CLOCK = 8 };
 static uint32_t failures;
 static volatile uint32_t interrupts[16];
 static volatile uint64_t last_exception;
-static uint64_t skip_bytes;		/* length of the instruction that may fault next */
+static volatile uint64_t skip_bytes;	/* length of the instruction that may fault next */
 
 static void require(bool holds, const char *what)
 {
@@ -219,11 +219,11 @@ static void test_task_priority(void)
 {
 	uint64_t found;
 
-	__asm__ volatile("mov %1, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "r"(UINT64_C(15)));
+	__asm__ volatile("mov %1, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "r"(UINT64_C(15)) : "memory");
 	require(found == 15, "CR8 is not kept");
 	skip_bytes = 4;
 	last_exception = 0;
-	__asm__ volatile("mov %%rax, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "a"(UINT64_C(16)));
+	__asm__ volatile("mov %%rax, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "a"(UINT64_C(16)) : "memory");
 	skip_bytes = 0;
 	require(found == 15 && last_exception == (uint64_t)VECTOR_GP << 32, "CR8 takes 16");
 }
@@ -241,9 +241,9 @@ static void test_cpuid(void)
 	require(cpuid(1).ecx & 1u << 27, "CPUID hides CR4.OSXSAVE");
 	skip_bytes = 3;
 	last_exception = 0;
-	__asm__ volatile("xsetbv" :: "c"(0), "a"(3), "d"(0));
+	__asm__ volatile("xsetbv" :: "c"(0), "a"(3), "d"(0) : "memory");
 	require(!last_exception, "XSETBV refuses x87 and SSE");
-	__asm__ volatile("xsetbv" :: "c"(0), "a"(2), "d"(0));
+	__asm__ volatile("xsetbv" :: "c"(0), "a"(2), "d"(0) : "memory");
 	require(last_exception == (uint64_t)VECTOR_GP << 32, "XSETBV takes SSE without x87");
 	skip_bytes = 0;
 }
