@@ -7,17 +7,33 @@
 #include "vmx/vcpu.h"
 #include "vmx/vcpu_state.h"
 
-/* In real mode no exception has an error code, and an entry with one is refused. */
-void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code)
+/*
+ * In real mode no exception has an error code, and an entry with one is refused. So is one with
+ * TF and a shadow but no pending single step: SDM "Checks on Guest Non-Register State".
+ */
+void vcpu_inject(struct vcpu *vcpu, uint8_t vector, uint32_t type, int64_t error_code,
+		 uint32_t length)
 {
-	uint32_t event = EVENT_VALID | EVENT_TYPE(TYPE_EXCEPTION) | vector;
+	uint32_t event = EVENT_VALID | EVENT_TYPE(type) | vector;
+	uint64_t blocking;
 
 	vcpu_load(vcpu);
+	blocking = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+	if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
+		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+			   blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	if (type >= TYPE_SOFT_INTERRUPT)
+		vmcs_write(VMCS_ENTRY_LENGTH, length);
 	if (error_code != NO_ERROR_CODE && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE)) {
 		event |= EVENT_ERROR_CODE;
 		vmcs_write(VMCS_ENTRY_ERROR_CODE, (uint32_t)error_code);
 	}
 	vmcs_write(VMCS_ENTRY_EVENT, event);
+}
+
+void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code)
+{
+	vcpu_inject(vcpu, vector, TYPE_EXCEPTION, error_code, 0);
 }
 
 bool vcpu_can_take_interrupt(struct vcpu *vcpu)

@@ -103,10 +103,11 @@ static void decode_event(struct vcpu_exit *out)
 		return;
 	}
 	out->exception.vector = (uint8_t)event;
+	out->exception.type = event >> 8 & 7;
 	out->exception.has_error = event & EVENT_ERROR_CODE;
 	out->exception.error = out->exception.has_error ?
 		(uint32_t)vmcs_read(VMCS_EXIT_ERROR_CODE) : 0;
-	if ((event >> 8 & 7) == TYPE_SOFT_EXCEPTION)
+	if (out->exception.type >= TYPE_SOFT_INTERRUPT)
 		out->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
 }
 

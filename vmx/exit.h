@@ -64,7 +64,7 @@ struct vcpu_exit {
 		struct exit_io io;
 		struct exit_ept ept;
 		struct exit_cr cr;
-		struct { uint8_t vector; bool has_error; uint32_t error; } exception;
+		struct { uint8_t vector, type; bool has_error; uint32_t error; } exception;
 	};
 };
 

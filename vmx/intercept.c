@@ -6,7 +6,7 @@
 #include "vmx/vcpu.h"
 #include "vmx/vcpu_state.h"
 
-enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_AC = 17 };
+enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_AC = 17, VECTOR_MC = 18 };
 enum { REASON_INVD = 13, REASON_RDPMC = 15 };
 enum { MOV_TO_CR = 0 };
 
@@ -35,7 +35,17 @@ static void move_to_cr0(struct vcpu *vcpu, const struct exit_cr *cr)
 		vcpu_inject_exception(vcpu, VECTOR_GP, 0);
 }
 
-/* Of CR4 a guest may not set what is the host's: CPUID does not list those features. */
+/* Of the host's bits only MCE is for the guest to see: CPUID does not list the others' features. */
+static void move_to_cr4(struct vcpu *vcpu, const struct exit_cr *cr)
+{
+	uint64_t value = vcpu_reg(vcpu, (enum vcpu_reg)cr->reg);
+
+	if (value & vcpu_cr4_owned() & ~CR4_MCE)
+		vcpu_inject_exception(vcpu, VECTOR_GP, 0);
+	else
+		vmcs_write(VMCS_CR4_SHADOW, value);
+}
+
 static bool control_register(struct vcpu *vcpu, const struct exit_cr *cr)
 {
 	if (cr->access != MOV_TO_CR)
@@ -43,7 +53,7 @@ static bool control_register(struct vcpu *vcpu, const struct exit_cr *cr)
 	if (cr->number == 0)
 		move_to_cr0(vcpu, cr);
 	else if (cr->number == 4)
-		vcpu_inject_exception(vcpu, VECTOR_GP, 0);
+		move_to_cr4(vcpu, cr);
 	else
 		return false;
 	return true;
@@ -53,13 +63,16 @@ static bool control_register(struct vcpu *vcpu, const struct exit_cr *cr)
  * SDM "Exit Qualification for Debug Exceptions": DR6 is not updated, nor DR7.GD cleared, when #DB
  * exits; so both are done here before the guest gets it.
  */
-static void give_back_debug(struct vcpu *vcpu, uint64_t qualification)
+static void give_back_debug(struct vcpu *vcpu, const struct vcpu_exit *exit)
 {
-	uint64_t dr6 = insn_read_dr6() & ~UINT64_C(15);
+	uint32_t type = exit->exception.type;	/* INT1 is an instruction's, not the CPU's */
+	uint64_t dr6 = insn_read_dr6();
 
-	insn_write_dr6(dr6 | (qualification & DR6_TRAPS));
-	vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
-	vcpu_inject_exception(vcpu, VECTOR_DB, NO_ERROR_CODE);
+	if (type == TYPE_EXCEPTION) {
+		insn_write_dr6((dr6 & ~UINT64_C(15)) | (exit->qualification & DR6_TRAPS));
+		vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+	}
+	vcpu_inject(vcpu, VECTOR_DB, type, NO_ERROR_CODE, exit->length);
 }
 
 static bool exception(struct vcpu *vcpu, const struct vcpu_exit *exit)
@@ -68,10 +81,13 @@ static bool exception(struct vcpu *vcpu, const struct vcpu_exit *exit)
 
 	if (vcpu->vm->exceptions >> vector & 1)
 		return false;
+	/* The machine check's handler is the board's. It ends the machine, or the guest goes on. */
 	if (vector == VECTOR_DB)
-		give_back_debug(vcpu, exit->qualification);
+		give_back_debug(vcpu, exit);
 	else if (vector == VECTOR_AC)
 		vcpu_inject_exception(vcpu, VECTOR_AC, exit->exception.error);
+	else if (vector == VECTOR_MC)
+		__asm__ volatile("int $18" ::: "memory");
 	else
 		return false;
 	return true;

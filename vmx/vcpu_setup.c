@@ -6,18 +6,17 @@
 #include "vmx/insn.h"
 #include "vmx/vcpu_state.h"
 
-#define VECTOR_DB 1
-#define VECTOR_AC 17
+enum { VECTOR_DB = 1, VECTOR_AC = 17, VECTOR_MC = 18 };
 
 extern const char vmx_exit[];
 
 /*
  * #DB and #AC always exit: a guest can make their delivery raise them again without end, and no
- * NMI and no timer gets in between. intercept.c gives them back.
+ * NMI and no timer gets in between. intercept.c gives them back. A machine check is the host's.
  */
 static uint32_t exception_bitmap(const struct vm *vm)
 {
-	return vm->exceptions | UINT32_C(1) << VECTOR_DB | UINT32_C(1) << VECTOR_AC;
+	return vm->exceptions | 1 << VECTOR_DB | 1 << VECTOR_AC | 1 << VECTOR_MC;
 }
 
 static void setup_controls(struct vcpu *vcpu)

@@ -7,8 +7,13 @@
 #include "vmx/vcpu.h"
 #include "vmx/vcpu_state.h"
 
-/* CR4 bits whose feature vmx can give to a guest; PKE, CET, LA57, UINTR, ... it can't. */
-#define CR4_GUEST UINT64_C(0x00370fff)
+/*
+ * CR4 bits whose feature vmx can give to a guest; PKE, CET, LA57, UINTR, ... it can't. Not MCE: a
+ * machine check while it is clear shuts the machine down. The guest only believes that it has it.
+ */
+#define CR4_GUEST (UINT64_C(0x00370fff) & ~CR4_MCE)
+#define RFLAGS_TF (UINT64_C(1) << 8)
+#define PENDING_BS (UINT64_C(1) << 14)
 
 /*
  * Always 1, or always 0, while a guest runs, apart from PE and PG, which an unrestricted guest
@@ -58,7 +63,8 @@ void vcpu_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t value)
 
 /*
  * EIP wraps outside 64-bit mode: SDM "Checks on Guest RIP, RFLAGS, and SSP" refuses bits 63:32
- * there. The shadow of STI and MOV SS lasts for one instruction: this one.
+ * there. The shadow of STI and MOV SS lasts for one instruction: this one. A guest that steps by TF
+ * gets its #DB after this one too.
  */
 void vcpu_skip(struct vcpu *vcpu, uint32_t length)
 {
@@ -74,6 +80,8 @@ void vcpu_skip(struct vcpu *vcpu, uint32_t length)
 	if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
 		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
 			   blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+		vmcs_write(VMCS_GUEST_PENDING_DEBUG, PENDING_BS);
 }
 
 /* ------------------------------------------------------------------ control registers */
@@ -150,7 +158,8 @@ static void set_cr0(uint64_t value)
 
 static void set_cr4(uint64_t value)
 {
-	vmcs_write(VMCS_GUEST_CR4, (value & ~vcpu_cr4_owned()) | vmx_caps.cr4_fixed0);
+	vmcs_write(VMCS_GUEST_CR4,
+		   (value & ~vcpu_cr4_owned()) | vmx_caps.cr4_fixed0 | (insn_read_cr4() & CR4_MCE));
 	vmcs_write(VMCS_CR4_SHADOW, value);
 }
 

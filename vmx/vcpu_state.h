@@ -81,6 +81,13 @@ uint64_t vcpu_cr4_owned(void);
 
 /* What the current VMCS says of the last exit; true when it is an entry that failed. exit.c */
 MUST_USE bool exit_decode(struct vcpu_exit *out);
+/*
+ * An event at the next entry, which takes the place of the shadow of STI or MOV SS that the guest
+ * may be in. Types: SDM "Interruption-Information Format"; `length` is of the instruction, for
+ * those that one causes.
+ */
+void vcpu_inject(struct vcpu *vcpu, uint8_t vector, uint32_t type, int64_t error_code,
+		 uint32_t length);
 /* An event whose delivery the last exit interrupted is delivered by the next entry. event.c */
 void vcpu_requeue_event(void);
 
@@ -104,6 +111,7 @@ enum { BLOCKING_STI = 1, BLOCKING_MOV_SS = 2, BLOCKING_NMI = 8 };
 #define CR0_CD     (UINT64_C(1) << 30)
 #define CR0_PG     (UINT64_C(1) << 31)
 #define CR4_PAE    (UINT64_C(1) << 5)
+#define CR4_MCE    (UINT64_C(1) << 6)
 #define EFER_LME   (UINT64_C(1) << 8)
 #define EFER_LMA   (UINT64_C(1) << 10)
 

@@ -341,6 +341,63 @@ snippet_\name\()_end:
 	iretq
 	END interrupt
 
+/* INT1; the handler of #DB, 16 bytes in, takes RIP to RBX. */
+	SNIPPET int1
+	nop
+	.byte	0xf1
+	hlt
+	.org	snippet_int1 + 16
+	pop	%rbx
+	hlt
+	END int1
+
+/* MOV SS, then TF's step and INT1 in one; handler as above. */
+	SNIPPET int1_in_shadow
+	pushfq
+	orq	$0x100, (%rsp)
+	mov	%ss, %ecx
+	popfq
+	mov	%ecx, %ss
+	.byte	0xf1
+	hlt
+	.org	snippet_int1_in_shadow + 32
+	pop	%rbx
+	hlt
+	END int1_in_shadow
+
+/* Steps over an instruction that exits; the handler, 32 bytes in, takes RIP to RBX, DR6 to R8. */
+	SNIPPET step_cpuid
+	mov	$0x102, %edi
+	push	%rdi
+	popfq
+	cpuid
+	nop
+	hlt
+	.org	snippet_step_cpuid + 32
+	mov	%dr6, %r8
+	pop	%rbx
+	hlt
+	END step_cpuid
+
+/* MCE off and on again, as a guest sees it. */
+	SNIPPET mce
+	mov	%cr4, %rax
+	or	$0x40, %rax
+	mov	%rax, %cr4
+	mov	%cr4, %r8
+	hlt
+	and	$~0x40, %rax
+	mov	%rax, %cr4
+	mov	%cr4, %r9
+	hlt
+	END mce
+
+	SNIPPET cr8
+	mov	%rax, %cr8
+	mov	%cr8, %rbx
+	hlt
+	END cr8
+
 /* Single steps by TF; the handler of #DB, 64 bytes in, leaves DR6 in R8. */
 	SNIPPET step
 	pushfq

@@ -92,6 +92,32 @@ BOOT_TEST("vmx/single_step", NEEDS_VMX)
 	box_destroy(&box);
 }
 
+/* As INT1 does it: RIP is past it, DR6 knows nothing. */
+BOOT_TEST("vmx/int1", NEEDS_VMX)
+{
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(int1));
+	box_handler(&box, VECTOR_DB, AT_HANDLER);
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_RBX), BOX_CODE + 2);
+	box_destroy(&box);
+}
+
+/* The exit is in the shadow of MOV SS with TF set: an entry that keeps the shadow is refused. */
+BOOT_TEST("vmx/int1_in_shadow", NEEDS_VMX)
+{
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(int1_in_shadow));
+	box_handler(&box, VECTOR_DB, AT_INTERRUPT);
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_RIP), BOX_CODE + AT_INTERRUPT + 2);
+	box_destroy(&box);
+}
+
 static void step_over_cpuid(struct vcpu *vcpu)
 {
 	struct vcpu_exit exit;
@@ -99,6 +125,22 @@ static void step_over_cpuid(struct vcpu *vcpu)
 	box_run(vcpu, &exit);
 	expect_equal(exit.kind, EXIT_CPUID);
 	vcpu_skip(vcpu, exit.length);
+}
+
+/* TF's #DB comes after an instruction that vmx's caller does for the guest, too. */
+BOOT_TEST("vmx/single_step_over_exit", NEEDS_VMX)
+{
+	const uint64_t single_step = 1 << 14;
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(step_cpuid));
+	box_handler(&box, VECTOR_DB, AT_INTERRUPT);
+	step_over_cpuid(box.vcpu);
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_RBX), BOX_CODE + 9);	/* after the CPUID */
+	expect_equal(vcpu_reg(box.vcpu, REG_R8) & single_step, single_step);
+	box_destroy(&box);
 }
 
 /* Wanted while interrupts are off; comes after STI and the instruction in its shadow. */

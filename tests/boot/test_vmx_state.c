@@ -196,6 +196,46 @@ BOOT_TEST("vmx/cr0_cache_disable", NEEDS_VMX)
 	box_destroy(&box);
 }
 
+/* A guest can turn its machine checks off; the CPU's stay as the host has them. */
+BOOT_TEST("vmx/cr4_machine_check", NEEDS_VMX)
+{
+	const uint64_t host = insn_read_cr4() & CR4_MCE;
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(mce));
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_R8) & CR4_MCE, CR4_MCE);
+	expect_equal(vmcs_read(VMCS_GUEST_CR4) & CR4_MCE, host);
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_R9) & CR4_MCE, 0);
+	expect_equal(vcpu_control(box.vcpu, CONTROL_CR4) & CR4_MCE, 0);
+	expect_equal(vmcs_read(VMCS_GUEST_CR4) & CR4_MCE, host);
+	box_destroy(&box);
+}
+
+/* CR8 is the real APIC's task priority: with it a guest would hold off the host's interrupts. */
+BOOT_TEST("vmx/cr8", NEEDS_VMX)
+{
+	struct vcpu_exit exit;
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(cr8));
+	vcpu_set_reg(box.vcpu, REG_RAX, 15);
+	for (uint8_t access = 0; access < 2; access++) {
+		box_run(box.vcpu, &exit);
+		expect_equal(exit.kind, EXIT_CR_ACCESS);
+		expect_equal(exit.cr.number, 8);
+		expect_equal(exit.cr.access, access);
+		expect_equal(exit.cr.reg, access ? REG_RBX : REG_RAX);
+		vcpu_skip(box.vcpu, exit.length);
+	}
+	expect_equal(insn_read_cr8(), 0);
+	box_run_to_hlt(box.vcpu);
+	box_destroy(&box);
+}
+
 static void expect_protection_fault(struct snippet snippet, uint64_t value)
 {
 	struct box box;
