@@ -48,8 +48,9 @@
 
 /*
  * VMCALL at CPL 0: RAX says what, and has the result. Anything unknown does nothing and gives -1.
- * Start a CPU: RDI = its number (1..), RSI = RIP, RDX = RSP. It starts in 64-bit mode in the caller's
- * address space (CR3), interrupts off, RDI = its number. RAX = 0, or -1: no such CPU, or it runs.
+ * Start a CPU: RDI = its number (1..), RSI = RIP, RDX = RSP. It starts in 64-bit mode in the
+ * caller's address space (CR3), interrupts off, RDI = its number. RAX = 0, or -1: no such CPU, or
+ * it runs.
  */
 #define ABI_CALL_START_CPU   1
 

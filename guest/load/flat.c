@@ -32,14 +32,15 @@ enum status load_flat(const struct load_request *request, struct plan *plan,
 	enum status status;
 
 	if (image->size > room)
-		return text_refuse(plan->error, "%s: a flat payload of %lu bytes; expected at most %lu",
+		return text_refuse(plan->error,
+				   "%s: a flat payload of %lu bytes; expected at most %lu",
 				   image->name, image->size, room);
 	if (request->module_count)
 		return text_refuse(plan->error, "%s: a flat payload takes no modules; found %u",
 				   image->name, request->module_count);
 	if (!plan_is_ram(plan, 0, ABI_FLAT_LOAD))
-		return text_refuse(plan->error, "%s: a flat payload needs RAM at 0..%#x", image->name,
-				   ABI_FLAT_LOAD);
+		return text_refuse(plan->error, "%s: a flat payload needs RAM at 0..%#x",
+				   image->name, ABI_FLAT_LOAD);
 	status = plan_add(plan, "flat payload", (struct plan_piece){ ABI_FLAT_LOAD, image->size,
 								      image->bytes, image->size });
 	if (status)

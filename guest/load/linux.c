@@ -1,7 +1,8 @@
 /*
  * Linux images (bzImage) by the 64-bit boot protocol; Linux Documentation/arch/x86/boot.rst.
- * memtest86+ is such an image. The kernel starts at its load address + 0x200, in long mode with the first 4 GiB
- * mapped one to one, RSI on boot_params: setup header, e820 map, command line, initrd, a text screen of 80x25.
+ * memtest86+ is such an image. The kernel starts at its load address + 0x200, in long mode with the
+ * first 4 GiB mapped one to one, RSI on boot_params: setup header, e820 map, command line, initrd,
+ * a text screen of 80x25.
  */
 #include "guest/load/plan.h"
 
@@ -69,21 +70,28 @@ static enum status check_header(struct kernel *kernel, struct plan *plan)
 
 	kernel->setup_bytes = ((sectors ? sectors : 4) + 1) * UINT64_C(512);
 	if (file->size <= kernel->setup_bytes + ENTRY_64)
-		return text_refuse(plan->error, "%s: a Linux image cut off at %lu bytes; its setup alone "
-				   "takes %lu", file->name, file->size, kernel->setup_bytes);
+		return text_refuse(plan->error,
+				   "%s: a Linux image cut off at %lu bytes; its setup alone "
+				   "takes %lu",
+				   file->name, file->size, kernel->setup_bytes);
 	kernel->version = field16(file->bytes, VERSION);
 	if (kernel->version < 0x206)
-		return text_refuse(plan->error, "%s: Linux boot protocol %u.%u; expected 2.6 or later",
+		return text_refuse(plan->error,
+				   "%s: Linux boot protocol %u.%u; expected 2.6 or later",
 				   file->name, kernel->version >> 8, kernel->version & 255u);
 	if (header_end(file) < CMDLINE_SIZE + 4 || header_end(file) > kernel->setup_bytes)
-		return text_refuse(plan->error, "%s: Linux setup header ends at %#lx; expected %#x or more",
+		return text_refuse(plan->error,
+				   "%s: Linux setup header ends at %#lx; expected %#x or more",
 				   file->name, header_end(file), CMDLINE_SIZE + 4);
 	if (!(field8(file, LOADFLAGS) & LOADED_HIGH))
-		return text_refuse(plan->error, "%s: a Linux zImage, for low memory; expected a bzImage",
+		return text_refuse(plan->error,
+				   "%s: a Linux zImage, for low memory; expected a bzImage",
 				   file->name);
 	if (kernel->version >= 0x20c && !(field16(file->bytes, XLOADFLAGS) & XLF_KERNEL_64))
-		return text_refuse(plan->error, "%s: a Linux image without a 64-bit entry (xloadflags "
-				   "%#x); expected bit 0", file->name, field16(file->bytes, XLOADFLAGS));
+		return text_refuse(plan->error,
+				   "%s: a Linux image without a 64-bit entry (xloadflags "
+				   "%#x); expected bit 0",
+				   file->name, field16(file->bytes, XLOADFLAGS));
 	return STATUS_OK;
 }
 
@@ -108,9 +116,12 @@ static enum status plan_kernel(struct kernel *kernel, struct plan *plan)
 	}
 	if (field8(file, RELOCATABLE) && !plan_is_ram(plan, piece.start, piece.bytes)) {
 		if (!align || align & (align - 1))
-			return text_refuse(plan->error, "%s: Linux kernel_alignment %#lx; expected a "
-					   "power of two", file->name, align);
-		status = plan_place(plan, "the Linux kernel", &piece, align, LOAD_ADDRESS, LIMIT_32);
+			return text_refuse(plan->error,
+					   "%s: Linux kernel_alignment %#lx; expected a "
+					   "power of two",
+					   file->name, align);
+		status =
+			plan_place(plan, "the Linux kernel", &piece, align, LOAD_ADDRESS, LIMIT_32);
 	} else {
 		status = plan_add(plan, "the Linux kernel", piece);
 	}
@@ -130,8 +141,10 @@ static enum status plan_initrd(struct kernel *kernel, const struct load_request 
 	if (!request->module_count)
 		return STATUS_OK;
 	if (request->module_count > 1)
-		return text_refuse(plan->error, "%s: %u modules for a Linux image; expected one, its "
-				   "initrd", kernel->file->name, request->module_count);
+		return text_refuse(plan->error,
+				   "%s: %u modules for a Linux image; expected one, its "
+				   "initrd",
+				   kernel->file->name, request->module_count);
 	status = plan_place(plan, "initrd", &piece, PAGE_SIZE, kernel->load + kernel->bytes, limit);
 	if (!status)
 		kernel->initrd = &plan->pieces[plan->count - 1];
@@ -150,7 +163,8 @@ static enum status plan_parameters(struct kernel *kernel, const struct load_requ
 	enum status status;
 
 	if (length > longest)
-		return text_refuse(plan->error, "%s: a command line of %lu characters; it takes %lu",
+		return text_refuse(plan->error,
+				   "%s: a command line of %lu characters; it takes %lu",
 				   kernel->file->name, length, longest);
 	status = plan_place(plan, "boot_params", &params, PAGE_SIZE, 0x10000, 0xa0000);
 	if (!status)
@@ -208,7 +222,8 @@ static enum status write_parameters(const struct kernel *kernel, const struct lo
 	if (!status)
 		status = put_field(kernel, target, CMD_LINE_PTR, &line, 4);
 	if (!status && kernel->initrd) {
-		uint32_t at = (uint32_t)kernel->initrd->start, bytes = (uint32_t)kernel->initrd->bytes;
+		uint32_t at = (uint32_t)kernel->initrd->start,
+			 bytes = (uint32_t)kernel->initrd->bytes;
 
 		status = put_field(kernel, target, RAMDISK_IMAGE, &at, 4);
 		if (!status)
@@ -240,7 +255,10 @@ enum status load_linux(const struct load_request *request, struct plan *plan,
 	if (!status)
 		status = write_parameters(&kernel, plan->target);
 	*entry = (struct load_entry){
-		.kind = "Linux", .mode = LOAD_LONG, .rip = kernel.load + ENTRY_64, .cr3 = kernel.tables,
+		.kind = "Linux",
+		.mode = LOAD_LONG,
+		.rip = kernel.load + ENTRY_64,
+		.cr3 = kernel.tables,
 		.rsi = kernel.params,
 	};
 	return status;

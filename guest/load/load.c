@@ -30,13 +30,17 @@ enum status load_recognise(const struct load_file *image, enum load_kind *kind, 
 	else if (multiboot_found(image))
 		*kind = LOAD_MULTIBOOT;
 	else if (is_elf(image))
-		return text_refuse(error, "%s: an ELF file without a multiboot 1 header in its first "
-				   "8192 bytes; expected one", image->name);
+		return text_refuse(error,
+				   "%s: an ELF file without a multiboot 1 header in its first "
+				   "8192 bytes; expected one",
+				   image->name);
 	else if (named_flat(image->name))
 		*kind = LOAD_FLAT;
 	else
-		return text_refuse(error, "%s: neither a multiboot 1 header nor a Linux boot sector, "
-				   "and the name does not end in .bin", image->name);
+		return text_refuse(error,
+				   "%s: neither a multiboot 1 header nor a Linux boot sector, "
+				   "and the name does not end in .bin",
+				   image->name);
 	return STATUS_OK;
 }
 

@@ -29,7 +29,7 @@ enum { LOAD_MODULES_MAX = 8 };
 
 struct load_request {
 	struct load_file image;
-	struct load_file modules[LOAD_MODULES_MAX];	/* multiboot modules; [0] is Linux's initrd */
+	struct load_file modules[LOAD_MODULES_MAX]; /* multiboot modules; [0] is Linux's initrd */
 	unsigned module_count;
 	const char *command_line;			/* "" for none */
 };
@@ -58,7 +58,8 @@ MUST_USE enum status load_recognise(const struct load_file *image, enum load_kin
  * STATUS_OK, or a failure and one line in `error` (LOAD_ERROR_MAX bytes) that names what was
  * found and what is expected. All of the image is checked before anything is written.
  */
-MUST_USE enum status load_guest(const struct load_request *request, const struct load_target *target,
-				struct load_entry *entry, char *error);
+MUST_USE enum status load_guest(const struct load_request *request,
+				const struct load_target *target, struct load_entry *entry,
+				char *error);
 
 #endif

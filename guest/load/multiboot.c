@@ -47,8 +47,10 @@ static enum status plan_by_addresses(const struct load_file *image, uint32_t hea
 	uint64_t header_at, load, load_end, bss_end, skip, bytes;
 
 	if (header + 32 > image->size)
-		return text_refuse(plan->error, "%s: the multiboot address fields at %#x are cut off: "
-				   "the file has %lu bytes", image->name, header, image->size);
+		return text_refuse(plan->error,
+				   "%s: the multiboot address fields at %#x are cut off: "
+				   "the file has %lu bytes",
+				   image->name, header, image->size);
 	header_at = field32(image->bytes, header + 12);
 	load = field32(image->bytes, header + 16);
 	load_end = field32(image->bytes, header + 20);
@@ -56,16 +58,22 @@ static enum status plan_by_addresses(const struct load_file *image, uint32_t hea
 	entry->rip = field32(image->bytes, header + 28);
 
 	if (load > header_at || header_at - load > header)
-		return text_refuse(plan->error, "%s: header_addr %#lx and load_addr %#lx do not fit a "
-				   "header at offset %#x", image->name, header_at, load, header);
+		return text_refuse(plan->error,
+				   "%s: header_addr %#lx and load_addr %#lx do not fit a "
+				   "header at offset %#x",
+				   image->name, header_at, load, header);
 	skip = header - (header_at - load);
 	bytes = load_end ? load_end - load : image->size - skip;
 	if ((load_end && load_end < load) || bytes > image->size - skip)
-		return text_refuse(plan->error, "%s: load_addr %#lx to load_end_addr %#lx; the file has "
-				   "%lu bytes for it", image->name, load, load_end, image->size - skip);
+		return text_refuse(plan->error,
+				   "%s: load_addr %#lx to load_end_addr %#lx; the file has "
+				   "%lu bytes for it",
+				   image->name, load, load_end, image->size - skip);
 	if (bss_end && bss_end < load + bytes)
-		return text_refuse(plan->error, "%s: bss_end_addr %#lx; expected none below the loaded "
-				   "end %#lx", image->name, bss_end, load + bytes);
+		return text_refuse(plan->error,
+				   "%s: bss_end_addr %#lx; expected none below the loaded "
+				   "end %#lx",
+				   image->name, bss_end, load + bytes);
 	if (entry->rip < load || entry->rip >= load + bytes)
 		return text_refuse(plan->error, "%s: entry_addr %#lx; expected one in %#lx..%#lx",
 				   image->name, entry->rip, load, load + bytes);
@@ -89,21 +97,28 @@ static enum status check_elf(const struct load_file *image, struct plan *plan)
 	const uint8_t *bytes = image->bytes;
 
 	if (image->size < ELF_HEADER || __builtin_memcmp(bytes, "\177ELF", 4))
-		return text_refuse(plan->error, "%s: a multiboot header without address fields in a "
-				   "file that is no ELF; expected either", image->name);
+		return text_refuse(plan->error,
+				   "%s: a multiboot header without address fields in a "
+				   "file that is no ELF; expected either",
+				   image->name);
 	if (bytes[4] != ELF_CLASS32 || bytes[5] != ELF_LITTLE)
-		return text_refuse(plan->error, "%s: ELF class %u, data %u; expected ELF32 little-endian, "
-				   "or the multiboot address fields", image->name, bytes[4], bytes[5]);
+		return text_refuse(plan->error,
+				   "%s: ELF class %u, data %u; expected ELF32 little-endian, "
+				   "or the multiboot address fields",
+				   image->name, bytes[4], bytes[5]);
 	if (field16(bytes, 16) != ELF_EXEC || field16(bytes, 18) != ELF_386)
-		return text_refuse(plan->error, "%s: ELF type %u for machine %u; expected an executable "
-				   "(2) for the 386 (3)", image->name, field16(bytes, 16),
-				   field16(bytes, 18));
+		return text_refuse(plan->error,
+				   "%s: ELF type %u for machine %u; expected an executable "
+				   "(2) for the 386 (3)",
+				   image->name, field16(bytes, 16), field16(bytes, 18));
 	if (field16(bytes, 42) != ELF_PROGRAM)
 		return text_refuse(plan->error, "%s: ELF program headers of %u bytes; expected %u",
 				   image->name, field16(bytes, 42), ELF_PROGRAM);
 	if ((uint64_t)field32(bytes, 28) + (uint64_t)field16(bytes, 44) * ELF_PROGRAM > image->size)
-		return text_refuse(plan->error, "%s: %u ELF program headers at %#x; the file has %lu "
-				   "bytes", image->name, field16(bytes, 44), field32(bytes, 28),
+		return text_refuse(plan->error,
+				   "%s: %u ELF program headers at %#x; the file has %lu "
+				   "bytes",
+				   image->name, field16(bytes, 44), field32(bytes, 28),
 				   image->size);
 	return STATUS_OK;
 }
@@ -116,20 +131,24 @@ static enum status plan_segment(const struct load_file *image, uint64_t header, 
 	uint64_t in_memory = field32(image->bytes, header + 20);
 
 	if (in_file > in_memory)
-		return text_refuse(plan->error, "%s: ELF segment at %#lx has %lu bytes in the file; "
-				   "expected at most its %lu in memory", image->name, address, in_file,
-				   in_memory);
+		return text_refuse(plan->error,
+				   "%s: ELF segment at %#lx has %lu bytes in the file; "
+				   "expected at most its %lu in memory",
+				   image->name, address, in_file, in_memory);
 	if (offset + in_file > image->size)
-		return text_refuse(plan->error, "%s: ELF segment at %#lx ends at byte %lu of a file of "
-				   "%lu", image->name, address, offset + in_file, image->size);
+		return text_refuse(plan->error,
+				   "%s: ELF segment at %#lx ends at byte %lu of a file of "
+				   "%lu",
+				   image->name, address, offset + in_file, image->size);
 	if (address + in_memory > LIMIT_32)
-		return text_refuse(plan->error, "%s: ELF segment at %#lx of %lu bytes wraps around 4 GiB",
+		return text_refuse(plan->error,
+				   "%s: ELF segment at %#lx of %lu bytes wraps around 4 GiB",
 				   image->name, address, in_memory);
 	if (!in_memory)
 		return STATUS_OK;
 	if (plan->count == SEGMENTS_MAX)
-		return text_refuse(plan->error, "%s: more ELF segments to load than %u", image->name,
-				   (unsigned)SEGMENTS_MAX);
+		return text_refuse(plan->error, "%s: more ELF segments to load than %u",
+				   image->name, (unsigned)SEGMENTS_MAX);
 	return plan_add(plan, "ELF segment", (struct plan_piece){
 			address, in_memory, (const char *)image->bytes + offset, in_file });
 }
@@ -226,8 +245,9 @@ static enum status write_modules(const struct load_request *request, const struc
 	const struct plan_piece *piece = &plan->pieces[plan->count - 1 - request->module_count];
 
 	for (unsigned i = 0; i < request->module_count; i++, piece++, to += MODULE_BYTES) {
-		uint32_t entry[4] = { (uint32_t)piece->start, (uint32_t)(piece->start + piece->bytes),
-				      (uint32_t)*strings, 0 };
+		uint32_t entry[4] = {(uint32_t)piece->start,
+				     (uint32_t)(piece->start + piece->bytes), (uint32_t)*strings,
+				     0};
 		enum status status = plan->target->write(plan->target->context, gpa(to), entry,
 							 sizeof(entry));
 
@@ -319,8 +339,10 @@ enum status load_multiboot(const struct load_request *request, struct plan *plan
 	enum status status;
 
 	if (unknown)
-		return text_refuse(plan->error, "%s: multiboot flags %#x demand %#x; supported are bits "
-				   "0, 1, 2 and 16", image->name, flags, unknown);
+		return text_refuse(plan->error,
+				   "%s: multiboot flags %#x demand %#x; supported are bits "
+				   "0, 1, 2 and 16",
+				   image->name, flags, unknown);
 	status = flags & HAS_ADDRESSES ? plan_by_addresses(image, header, plan, entry) :
 					 plan_by_elf(image, plan, entry);
 	if (!status)

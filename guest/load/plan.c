@@ -87,8 +87,9 @@ enum status plan_place(struct plan *plan, const char *what, struct plan_piece *p
 			return plan_add(plan, what, *piece);
 		}
 	}
-	return text_refuse(plan->error, "%s of %lu bytes: the guest has no room for it in %#lx..%#lx",
-			   what, piece->bytes, from, to);
+	return text_refuse(plan->error,
+			   "%s of %lu bytes: the guest has no room for it in %#lx..%#lx", what,
+			   piece->bytes, from, to);
 }
 
 enum status plan_write(const struct plan *plan)

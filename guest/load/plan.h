@@ -35,7 +35,8 @@ MUST_USE enum status plan_write(const struct plan *plan);
 /* True when [start, start + bytes) is RAM, whole and in one piece. */
 bool plan_is_ram(const struct plan *plan, uint64_t start, uint64_t bytes);
 
-/* Page tables at `at`: virtual = physical for `gigabytes` (1..4) GiB by 2 MiB pages: 2 + gigabytes pages. */
+/* Page tables at `at`: virtual = physical for `gigabytes` (1..4) GiB by 2 MiB pages: 2 + gigabytes
+ * pages. */
 MUST_USE enum status write_identity_tables(const struct load_target *target, uint64_t at,
 					   unsigned gigabytes);
 

@@ -10,33 +10,41 @@
 #define BIT(n) (UINT32_C(1) << (n))
 
 /*
- * Left out, because a control, an MSR or a device for it is missing: VMX, SMX, MONITOR, DS, thermal and performance
- * monitoring, x2APIC, local APIC, TSC deadline, MTRR, machine check, PDCM, DCA, RDTSCP, INVPCID, XSAVES, SGX, PT, PKU.
+ * Left out, because a control, an MSR or a device for it is missing: VMX, SMX, MONITOR, DS, thermal
+ * and performance monitoring, x2APIC, local APIC, TSC deadline, MTRR, machine check, PDCM, DCA,
+ * RDTSCP, INVPCID, XSAVES, SGX, PT, PKU.
  */
-#define LEAF1_EDX (BIT(0)	/* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ |	\
-		   BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(8) /* CX8 */ |		\
-		   BIT(11) /* SEP */ | BIT(13) /* PGE */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |	\
-		   BIT(17) /* PSE-36 */ | BIT(19) /* CLFSH */ | BIT(23) /* MMX */ | BIT(24) /* FXSR */ |	\
-		   BIT(25) /* SSE */ | BIT(26) /* SSE2 */ | BIT(27) /* SS */)
-#define LEAF1_ECX (BIT(0)	/* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ |		\
-		   BIT(12) /* FMA */ | BIT(13) /* CX16 */ | BIT(17) /* PCID */ | BIT(19) /* SSE4.1 */ |	\
-		   BIT(20) /* SSE4.2 */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ | BIT(25) /* AES */ |	\
-		   BIT(26) /* XSAVE */ | BIT(28) /* AVX */ | BIT(29) /* F16C */ | BIT(30) /* RDRAND */)
+#define LEAF1_EDX                                                                                  \
+	(BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ |                \
+	 BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(8) /* CX8 */ |               \
+	 BIT(11) /* SEP */ | BIT(13) /* PGE */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |          \
+	 BIT(17) /* PSE-36 */ | BIT(19) /* CLFSH */ | BIT(23) /* MMX */ | BIT(24) /* FXSR */ |     \
+	 BIT(25) /* SSE */ | BIT(26) /* SSE2 */ | BIT(27) /* SS */)
+#define LEAF1_ECX                                                                                  \
+	(BIT(0) /* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ | BIT(12) /* FMA */ |     \
+	 BIT(13) /* CX16 */ | BIT(17) /* PCID */ | BIT(19) /* SSE4.1 */ | BIT(20) /* SSE4.2 */ |   \
+	 BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ | BIT(25) /* AES */ | BIT(26) /* XSAVE */ |    \
+	 BIT(28) /* AVX */ | BIT(29) /* F16C */ | BIT(30) /* RDRAND */)
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
-#define LEAF7_EBX (BIT(0)	/* FSGSBASE */ | BIT(3) /* BMI1 */ | BIT(5) /* AVX2 */ | BIT(7) /* SMEP */ |	\
-		   BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(16) /* AVX512F */ | BIT(17) /* AVX512DQ */ |	\
-		   BIT(18) /* RDSEED */ | BIT(19) /* ADX */ | BIT(20) /* SMAP */ | BIT(21) /* AVX512_IFMA */ | \
-		   BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ | BIT(28) /* AVX512CD */ | BIT(29) /* SHA */ | \
-		   BIT(30) /* AVX512BW */ | BIT(31) /* AVX512VL */)
-#define LEAF7_ECX (BIT(1)	/* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(6) /* AVX512_VBMI2 */ |	\
-		   BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ | BIT(11) /* VNNI */ |	\
-		   BIT(12) /* BITALG */ | BIT(14) /* VPOPCNTDQ */)
-#define LEAFD_XCR0 (BIT(0)	/* x87 */ | BIT(1) /* SSE */ | BIT(2) /* AVX */ |			\
+#define LEAF7_EBX                                                                                  \
+	(BIT(0) /* FSGSBASE */ | BIT(3) /* BMI1 */ | BIT(5) /* AVX2 */ | BIT(7) /* SMEP */ |       \
+	 BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(16) /* AVX512F */ | BIT(17) /* AVX512DQ */ |  \
+	 BIT(18) /* RDSEED */ | BIT(19) /* ADX */ | BIT(20) /* SMAP */ |                           \
+	 BIT(21) /* AVX512_IFMA */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ |               \
+	 BIT(28) /* AVX512CD */ | BIT(29) /* SHA */ | BIT(30) /* AVX512BW */ |                     \
+	 BIT(31) /* AVX512VL */)
+#define LEAF7_ECX                                                                                  \
+	(BIT(1) /* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(6) /* AVX512_VBMI2 */ |                \
+	 BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ | BIT(11) /* VNNI */ |   \
+	 BIT(12) /* BITALG */ | BIT(14) /* VPOPCNTDQ */)
+#define LEAFD_XCR0 (BIT(0)	/* x87 */ | BIT(1) /* SSE */ | BIT(2) /* AVX */ | \
 		   BIT(5) | BIT(6) | BIT(7) /* AVX-512 */)
-#define LEAFD_1_EAX (BIT(0)	/* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV with ECX = 1 */)
-#define EXTENDED1_ECX (BIT(0)	/* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
-#define EXTENDED1_EDX (BIT(11)	/* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1-GByte pages */ |	\
+#define LEAFD_1_EAX (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV with ECX = 1   \
+									   */)
+#define EXTENDED1_ECX                                                                              \
+	(BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
+#define EXTENDED1_EDX (BIT(11)	/* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1-GByte pages */ | \
 		   BIT(29) /* Intel 64 */)
 
 enum { BASIC_MAX = 0xd, EXTENDED_MAX = 8, SUBLEAF_AVX512_LAST = 7 };
@@ -140,8 +148,8 @@ struct cpuid guest_cpuid(uint32_t leaf, uint32_t subleaf)
 	if (leaf >= EXTENDED && leaf <= EXTENDED + EXTENDED_MAX)
 		return extended_leaf(leaf);
 	if (leaf == ABI_CPUID_SIGNATURE)
-		return (struct cpuid){ ABI_CPUID_MACHINE, 0x696c6f66 /* foli */, 0x7369766f /* ovis */,
-				       0x0000726f /* or */ };
+		return (struct cpuid){ABI_CPUID_MACHINE, 0x696c6f66 /* foli */,
+				      0x7369766f /* ovis */, 0x0000726f /* or */};
 	return (struct cpuid){ 0 };
 }
 

@@ -2,10 +2,10 @@
  * The PC that a guest sees: one VM, its memory regions, its devices, the vCPUs' exits answered.
  *
  *	multiboot, Linux	0          640K   1M                3G     4G
- *				|--- RAM ----|text|--- RAM ---...-----|hole--|--- the rest of RAM ---
- *				(640K..1M has memory behind it, VGA text page included, but the guest's
- *				memory map leaves it out)
- *	flat			region 0: 0..2 MiB; region 1, the test memory: from 1 GiB, all the rest
+ *				|--- RAM ----|text|--- RAM ---...-----|hole--|--- the rest of RAM
+ *--- (640K..1M has memory behind it, VGA text page included, but the guest's memory map leaves it
+ *out) flat			region 0: 0..2 MiB; region 1, the test memory: from 1 GiB, all the
+ *rest
  */
 #ifndef GUEST_MACHINE_MACHINE_H
 #define GUEST_MACHINE_MACHINE_H
@@ -48,28 +48,29 @@ MUST_USE enum status machine_create(struct host *host, const struct machine_conf
 void machine_destroy(struct machine *machine);
 
 enum machine_result {
-	MACHINE_YIELD,			/* its time is over, or it was kicked: run it again */
-	MACHINE_IDLE,			/* halted or not started, nothing pending: run it again later */
-	MACHINE_ENDED,			/* the VM ended: machine_read_status has why */
+	MACHINE_YIELD, /* its time is over, or it was kicked: run it again */
+	MACHINE_IDLE, /* halted or not started, nothing pending: run it again later */
+	MACHINE_ENDED, /* the VM ended: machine_read_status has why */
 };
 
 /*
- * Runs one vCPU on this CPU for about `ticks` TSC ticks, at least until one exit, answering its exits. Different vCPUs may
- * run on different CPUs at once; one vCPU is run by one CPU at a time, any CPU.
+ * Runs one vCPU on this CPU for about `ticks` TSC ticks, at least until one exit, answering its
+ * exits. Different vCPUs may run on different CPUs at once; one vCPU is run by one CPU at a time,
+ * any CPU.
  */
 enum machine_result machine_run(struct machine *machine, unsigned vcpu, uint64_t ticks);
 
 enum machine_end { END_RUNNING, END_EXIT_PORT, END_RESET, END_TRIPLE_FAULT, END_KILLED };
 
 /*
- * A guest ends itself by a write of v to the exit port; its code is then (v << 1) | 1, so a clean end is
- * v = 0, code 1. `make run` ends with 0 for code 1, with code & 0xff for any other (2 should that be 0 or 1), and
- * with 2 for every other end.
+ * A guest ends itself by a write of v to the exit port; its code is then (v << 1) | 1, so a clean
+ * end is v = 0, code 1. `make run` ends with 0 for code 1, with code & 0xff for any other (2 should
+ * that be 0 or 1), and with 2 for every other end.
  */
 struct machine_status {
 	enum machine_end end;
 	uint32_t code;			/* END_EXIT_PORT only */
-	char why[120];			/* one line: "exit port, status 1"; "write to GPA 0x.. where nothing is" */
+	char why[120]; /* one line: "exit port, status 1"; "write to GPA 0x.. where nothing is" */
 };
 void machine_read_status(struct machine *machine, struct machine_status *out);
 /* The exit status that stands for it, as above. */
@@ -97,7 +98,8 @@ uint64_t machine_exits(struct machine *machine, enum exit_kind kind);
 struct machine_unclaimed { uint64_t port_reads, port_writes, msr_reads, msr_writes; };
 void machine_read_unclaimed(struct machine *machine, struct machine_unclaimed *out);
 
-/* Exits by kind, unclaimed ports and MSRs, one "# stat NAME VALUE UNIT" line each, names prefixed. */
+/* Exits by kind, unclaimed ports and MSRs, one "# stat NAME VALUE UNIT" line each, names prefixed.
+ */
 void machine_print_stats(struct machine *machine);
 
 #endif

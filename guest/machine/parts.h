@@ -17,7 +17,8 @@
 #include "guest/machine/uart.h"
 #include "mm/base/lock.h"
 
-/* WAITING: not started. TAKEN: another vCPU is setting it up. DEAD: halted, and nothing can wake it. */
+/* WAITING: not started. TAKEN: another vCPU is setting it up. DEAD: halted, and nothing can wake
+ * it. */
 enum cpu_state { CPU_WAITING, CPU_TAKEN, CPU_RUNNING, CPU_HALTED, CPU_DEAD };
 
 struct virtual_cpu {

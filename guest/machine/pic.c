@@ -21,7 +21,7 @@ static void chip_reset(struct pic_chip *chip)
 {
 	uint8_t lines = chip->lines, level_triggered = chip->level_triggered;
 
-	*chip = (struct pic_chip){ .lines = lines, .level_triggered = level_triggered, .lowest = 7 };
+	*chip = (struct pic_chip){.lines = lines, .level_triggered = level_triggered, .lowest = 7};
 	chip->irr = lines & level_triggered;
 }
 

@@ -59,7 +59,8 @@ static uint16_t to_bcd(uint32_t value)
 
 static uint32_t from_bcd(uint32_t value)
 {
-	return (value >> 12) * 1000 + (value >> 8 & 15) * 100 + (value >> 4 & 15) * 10 + (value & 15);
+	return (value >> 12) * 1000 + (value >> 8 & 15) * 100 + (value >> 4 & 15) * 10 +
+	       (value & 15);
 }
 
 /* What a read of the counting element finds. */
@@ -147,8 +148,8 @@ static void latch_status(struct pit_channel *c, uint64_t now)
 {
 	if (c->status_latched)
 		return;
-	c->status = (uint8_t)(output(c, now) << 7 | !c->loaded << 6 | c->access << 4 | c->mode << 1 |
-			      c->bcd);
+	c->status = (uint8_t)(output(c, now) << 7 | !c->loaded << 6 | c->access << 4 |
+			      c->mode << 1 | c->bcd);
 	c->status_latched = true;
 }
 

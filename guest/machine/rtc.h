@@ -10,7 +10,7 @@
 
 struct rtc {
 	uint8_t index;
-	uint8_t memory[128];		/* control registers too; the clock's bytes are made on reading */
+	uint8_t memory[128]; /* control registers too; the clock's bytes are made on reading */
 	int64_t unix_offset;		/* Unix seconds at nanosecond 0 */
 	uint64_t periods_seen, seconds_seen;
 };

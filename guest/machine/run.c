@@ -24,12 +24,14 @@ static void answer_hlt(struct machine *m, struct virtual_cpu *cpu, const struct 
 		atomic_write(&cpu->state, CPU_HALTED);
 		return;
 	}
-	/* Nothing but an NMI, INIT or reset could wake it, and this machine has no source of them. */
+	/* Nothing but an NMI, INIT or reset could wake it, and this machine has no source of them.
+	 */
 	atomic_xchg(&cpu->state, CPU_DEAD);
 	for (unsigned i = 0; i < m->cpu_count; i++)
 		if (may_go_on(&m->cpu[i]))
 			return;
-	machine_end(m, END_KILLED, 0, "halted for ever at RIP %#lx, vCPU %u: HLT with interrupts off",
+	machine_end(m, END_KILLED, 0,
+		    "halted for ever at RIP %#lx, vCPU %u: HLT with interrupts off",
 		    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
 }
 
@@ -66,7 +68,8 @@ static void answer_vmcall(struct machine *m, struct virtual_cpu *cpu, const stru
 {
 	uint64_t result = UINT64_MAX;
 
-	if (vcpu_reg(cpu->vcpu, REG_RAX) == ABI_CALL_START_CPU && at_cpl_0(cpu) && start_cpu(m, cpu))
+	if (vcpu_reg(cpu->vcpu, REG_RAX) == ABI_CALL_START_CPU && at_cpl_0(cpu) &&
+	    start_cpu(m, cpu))
 		result = 0;
 	vcpu_set_reg(cpu->vcpu, REG_RAX, result);
 	vcpu_skip(cpu->vcpu, exit->length);
@@ -157,8 +160,8 @@ static void answer_other(struct machine *m, struct virtual_cpu *cpu, const struc
 }
 
 /*
- * CR8, the task priority: kept, and of no effect as long as there is no local APIC. The other control registers
- * never come here, vmx has answered them.
+ * CR8, the task priority: kept, and of no effect as long as there is no local APIC. The other
+ * control registers never come here, vmx has answered them.
  */
 static void answer_cr(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
 {
@@ -186,8 +189,8 @@ static void answer_xsetbv(struct virtual_cpu *cpu, const struct vcpu_exit *exit)
 	uint64_t value = vcpu_reg(cpu->vcpu, REG_RDX) << 32 |
 			 (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
 
-	if ((uint32_t)vcpu_reg(cpu->vcpu, REG_RCX) || (value & ~(uint64_t)guest_cpuid(0xd, 0).eax) ||
-	    vcpu_set_xcr0(cpu->vcpu, value))
+	if ((uint32_t)vcpu_reg(cpu->vcpu, REG_RCX) ||
+	    (value & ~(uint64_t)guest_cpuid(0xd, 0).eax) || vcpu_set_xcr0(cpu->vcpu, value))
 		vcpu_inject_exception(cpu->vcpu, VECTOR_GP, 0);
 	else
 		vcpu_skip(cpu->vcpu, exit->length);

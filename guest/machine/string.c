@@ -1,7 +1,8 @@
 /*
  * INS and OUTS: the processor only says that one was met, so their memory operand is found and
- * moved here. SDM "INS/INSB/INSW/INSD", "OUTS/OUTSB/OUTSW/OUTSD". Exits come before any fault of the
- * memory operand (SDM "Relative Priority of Faults and VM Exits"), so those are raised here too.
+ * moved here. SDM "INS/INSB/INSW/INSD", "OUTS/OUTSB/OUTSW/OUTSD". Exits come before any fault of
+ * the memory operand (SDM "Relative Priority of Faults and VM Exits"), so those are raised here
+ * too.
  */
 #include "guest/machine/gva.h"
 #include "guest/machine/parts.h"
@@ -206,7 +207,8 @@ static bool move_element(struct machine *m, struct virtual_cpu *cpu, const struc
 	} else {
 		status = ept_read_guest(m->ept, first, &value, here);
 		if (!status && here < io->size)
-			status = ept_read_guest(m->ept, second, (char *)&value + here, io->size - here);
+			status = ept_read_guest(m->ept, second, (char *)&value + here,
+						io->size - here);
 		if (!status)
 			port_write(m, io->port, value, io->size);
 	}
@@ -219,7 +221,8 @@ static bool move_element(struct machine *m, struct virtual_cpu *cpu, const struc
 
 /* ------------------------------------------------------------------ the whole instruction */
 
-/* 16-bit parts keep the rest of a register, 32-bit ones clear it: SDM "General-Purpose Registers". */
+/* 16-bit parts keep the rest of a register, 32-bit ones clear it: SDM "General-Purpose Registers".
+ */
 static void set_part(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t value, unsigned bytes)
 {
 	uint64_t keep = bytes == 2 ? ~mask_of(2) : 0;

@@ -46,7 +46,8 @@ static void store(struct uart *uart, uint8_t byte)
 {
 	if (uart->count == depth(uart)) {
 		uart->overrun = true;
-		/* Without FIFOs the new byte replaces the old one; a full FIFO keeps what it has. */
+		/* Without FIFOs the new byte replaces the old one; a full FIFO keeps what it has.
+		 */
 		if (uart->fcr & FCR_ENABLE)
 			return;
 		uart->count = 0;

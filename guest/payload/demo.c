@@ -10,7 +10,8 @@ enum { PASSES = 4, WORDS = 8, WORD_STEP = 64, CODE_WORD = 500, CODE_EVERY = 16 }
 static uint64_t base, pages, passes;
 static unsigned workers;
 
-/* Shared by the CPUs: how many have come to the current barrier, and how many barriers there were. */
+/* Shared by the CPUs: how many have come to the current barrier, and how many barriers there were.
+ */
 static uint32_t arrived, barriers;
 static uint64_t errors;
 
@@ -81,7 +82,8 @@ static void run_in_page(uint64_t page, uint64_t pass)
 	uint32_t found;
 
 	code[0] = UINT64_C(0xb8) | (uint64_t)number << 8 | UINT64_C(0xc3) << 40;
-	/* A serialising instruction between writing code and running it. SDM "Self-Modifying Code". */
+	/* A serialising instruction between writing code and running it. SDM "Self-Modifying Code".
+	 */
 	cpuid(0);
 	__asm__ volatile("call *%1" : "=a"(found) : "r"(code) : "memory");
 	if (found != number)

@@ -219,11 +219,17 @@ static void test_task_priority(void)
 {
 	uint64_t found;
 
-	__asm__ volatile("mov %1, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "r"(UINT64_C(15)) : "memory");
+	__asm__ volatile("mov %1, %%cr8\n\tmov %%cr8, %0"
+			 : "=r"(found)
+			 : "r"(UINT64_C(15))
+			 : "memory");
 	require(found == 15, "CR8 is not kept");
 	skip_bytes = 4;
 	last_exception = 0;
-	__asm__ volatile("mov %%rax, %%cr8\n\tmov %%cr8, %0" : "=r"(found) : "a"(UINT64_C(16)) : "memory");
+	__asm__ volatile("mov %%rax, %%cr8\n\tmov %%cr8, %0"
+			 : "=r"(found)
+			 : "a"(UINT64_C(16))
+			 : "memory");
 	skip_bytes = 0;
 	require(found == 15 && last_exception == (uint64_t)VECTOR_GP << 32, "CR8 takes 16");
 }

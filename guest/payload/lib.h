@@ -16,7 +16,10 @@ uint32_t main(uint64_t *mailbox);
 /* Other CPUs, by start_cpu. */
 void cpu_main(uint64_t number);
 
-static inline uint64_t mail(const uint64_t *mailbox, unsigned offset) { return mailbox[offset / 8]; }
+static inline uint64_t mail(const uint64_t *mailbox, unsigned offset)
+{
+	return mailbox[offset / 8];
+}
 
 static inline uint8_t in8(uint16_t port)
 {

@@ -1,6 +1,7 @@
 /*
  * Reads every MSR of the two architectural ranges and tries to write back what it read. Each must
- * work or raise #GP. Ends with 0 if the TSC was among those that work and there were others that do not.
+ * work or raise #GP. Ends with 0 if the TSC was among those that work and there were others that do
+ * not.
  */
 #include "guest/payload/lib.h"
 

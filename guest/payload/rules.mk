@@ -8,8 +8,8 @@ FLAT_BINS := $(patsubst %,$(BUILD)/guest/%.bin,$(FLAT_C) $(FLAT_S))
 PAYLOAD_CFLAGS := $(COMMON) -O2 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pie -fno-pic \
 	    -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
 	    -fno-strict-aliasing -fno-tree-loop-distribute-patterns
-FLAT_LINK  := ld -m elf_x86_64 -nostdlib -static --build-id=none -z noexecstack --no-warn-rwx-segments \
-	    -T guest/payload/flat.ld
+FLAT_LINK  := ld -m elf_x86_64 -nostdlib -static --build-id=none -z noexecstack \
+	    --no-warn-rwx-segments -T guest/payload/flat.ld
 
 $(BUILD)/guest/%.o: guest/payload/% guest/payload/rules.mk
 	@mkdir -p $(@D)
@@ -19,7 +19,8 @@ $(BUILD)/guest/32/%.o: guest/payload/% guest/payload/rules.mk
 	@gcc -m32 $(PAYLOAD_CFLAGS) -MMD -MP -c $< -o $@
 
 $(FLAT_C:%=$(BUILD)/guest/%.elf): $(BUILD)/guest/%.elf: $(BUILD)/guest/start.S.o \
-		$(BUILD)/guest/%.c.o $(BUILD)/guest/lib.c.o $(BUILD)/guest/traps.S.o guest/payload/flat.ld
+		$(BUILD)/guest/%.c.o $(BUILD)/guest/lib.c.o $(BUILD)/guest/traps.S.o \
+		guest/payload/flat.ld
 	@$(FLAT_LINK) -o $@ $(filter %.o,$^)
 $(FLAT_S:%=$(BUILD)/guest/%.elf): $(BUILD)/guest/%.elf: $(BUILD)/guest/%.S.o guest/payload/flat.ld
 	@$(FLAT_LINK) -o $@ $(filter %.o,$^)
@@ -39,5 +40,6 @@ $(BUILD)/image/guest/machine/payload.c.o $(BUILD)/clang/image/guest/machine/payl
 	    $(FLAT_BINS) $(BUILD)/guest/hello.elf
 
 # The device models have no machine in them: their hosted tests link them alone.
-$(BUILD)/unit/machine_devices: $(patsubst %,$(BUILD)/host/guest/machine/%.c.o,uart pic pit rtc i8042 pci)
+DEVICE_MODELS := uart pic pit rtc i8042 pci
+$(BUILD)/unit/machine_devices: $(DEVICE_MODELS:%=$(BUILD)/host/guest/machine/%.c.o)
 $(BUILD)/unit/machine_gva: $(BUILD)/host/guest/machine/gva.c.o

@@ -4,7 +4,8 @@
 #include "boot/string.h"
 #include "mm/base/list.h"
 
-/* What a vCPU gets at a time, and what a whole test may take. An emulator's ticks are instructions. */
+/* What a vCPU gets at a time, and what a whole test may take. An emulator's ticks are instructions.
+ */
 enum { SLICE_TICKS = 1000000 };
 #define PATIENCE_TICKS UINT64_C(4000000000)
 

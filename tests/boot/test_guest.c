@@ -193,15 +193,17 @@ static uint64_t mail(unsigned offset)
 {
 	uint64_t value = 0;
 
-	expect_equal(ept_read_guest(machine_ept(one.machine), gpa(ABI_FLAT_MAILBOX + offset), &value,
-				    8), STATUS_OK);
+	expect_equal(
+		ept_read_guest(machine_ept(one.machine), gpa(ABI_FLAT_MAILBOX + offset), &value, 8),
+		STATUS_OK);
 	return value;
 }
 
 static void post(unsigned offset, uint64_t value)
 {
-	expect_equal(ept_write_guest(machine_ept(one.machine), gpa(ABI_FLAT_MAILBOX + offset), &value,
-				     8), STATUS_OK);
+	expect_equal(ept_write_guest(machine_ept(one.machine), gpa(ABI_FLAT_MAILBOX + offset),
+				     &value, 8),
+		     STATUS_OK);
 }
 
 static void command(uint64_t number, uint64_t count)
@@ -235,8 +237,9 @@ BOOT_TEST("guest/mailbox", NEEDS_VMX)
 	expect(mail(ABI_MAIL_TSC_END) > mail(ABI_MAIL_TSC_START));
 	command(ABI_COMMAND_READ, 512);
 	expect_equal(mail(ABI_MAIL_SUM), 700);
-	expect_equal(ept_read_guest(machine_ept(one.machine), gpa(ABI_FLAT_REGION1 + 99 * PAGE_SIZE),
-				    &value, 8), STATUS_OK);
+	expect_equal(ept_read_guest(machine_ept(one.machine),
+				    gpa(ABI_FLAT_REGION1 + 99 * PAGE_SIZE), &value, 8),
+		     STATUS_OK);
 	expect_equal(value, 7);
 	command(ABI_COMMAND_CPUID, 10);
 	expect_equal(machine_exits(one.machine, EXIT_CPUID), 10);
@@ -246,6 +249,37 @@ BOOT_TEST("guest/mailbox", NEEDS_VMX)
 	command(ABI_COMMAND_LOOP, 1000);
 	command(ABI_COMMAND_END, 0);
 	guest_destroy(&one);
+}
+
+/* Ticks for each of `count`, the loop around it left out by `loop`. */
+static uint64_t cost(uint64_t number, uint64_t count, uint64_t loop)
+{
+	uint64_t ticks;
+
+	command(number, count);
+	ticks = (mail(ABI_MAIL_TSC_END) - mail(ABI_MAIL_TSC_START)) / count;
+	return ticks > loop ? ticks - loop : 0;
+}
+
+/* What an exit and a first touch cost; in an emulator ticks are instructions. */
+BOOT_TEST("guest/costs", NEEDS_VMX)
+{
+	uint64_t cpuid_exit, populate, again;
+
+	guest_prepare(&one, "bench", 10, 1);
+	if (!guest_create(&one))
+		return;
+	while (machine_run(one.machine, 0, tsc_hz()) == MACHINE_YIELD)
+		;
+	(void)cost(ABI_COMMAND_CPUID, 100, 3);
+	cpuid_exit = cost(ABI_COMMAND_CPUID, 1000, 3);
+	populate = cost(ABI_COMMAND_WRITE, 2048, 4);
+	again = cost(ABI_COMMAND_WRITE, 2048, 3);
+	print("# stat guest.cpuid_exit %llu ticks\n", (unsigned long long)cpuid_exit);
+	print("# stat guest.populate_4k %llu ticks\n", (unsigned long long)populate);
+	guest_destroy(&one);
+	expect(cpuid_exit > 0 && populate > cpuid_exit);
+	expect(again < cpuid_exit);
 }
 
 /* ------------------------------------------------------------------ several, and bad ones */
@@ -285,8 +319,9 @@ BOOT_TEST("guest/demo_while_pages_move", NEEDS_VMX)
 	for (unsigned i = 0; one.status.end == END_RUNNING && i < 100000; i++) {
 		hva_t from = hva_add(memory.backing, i * 37 % 90 * 16 * PAGE_SIZE);
 
-		expect_equal(space_migrate(machine_space(one.machine), from, 16 * PAGE_SIZE, &moved),
-			     STATUS_OK);
+		expect_equal(
+			space_migrate(machine_space(one.machine), from, 16 * PAGE_SIZE, &moved),
+			STATUS_OK);
 		all += moved;
 		task_turn(1000);
 		machine_read_status(one.machine, &one.status);
@@ -311,8 +346,8 @@ BOOT_TEST("guest/host_out_of_memory", NEEDS_VMX)
 }
 
 /*
- * Random bytes as code. What such a guest does is no matter: it ends or is killed, the hypervisor goes on,
- * and nothing is left of it.
+ * Random bytes as code. What such a guest does is no matter: it ends or is killed, the hypervisor
+ * goes on, and nothing is left of it.
  */
 BOOT_TEST("guest/random_code", NEEDS_VMX)
 {

@@ -57,7 +57,8 @@ static void test_4_gib(void **state)
 	static const char *const names[] = { "huge", "huge.bin" };
 	struct fixture *f = *state;
 	uint64_t size = UINT64_C(1) << 32;
-	uint8_t *image = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *image =
+		mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_ptr_not_equal(image, MAP_FAILED);
 	assert_int_equal(mprotect(image, 8192, PROT_READ | PROT_WRITE), 0);

@@ -461,7 +461,7 @@ static void test_rtc_set(void **state)
 	set_cmos(&rtc, 0, 0x58, SECOND);
 	assert_int_equal(cmos(&rtc, 0, 9 * SECOND), 0x58);	/* stopped while it is set */
 	set_cmos(&rtc, 0x0b, 0x02, 9 * SECOND);
-	assert_date(&rtc, 10 * SECOND, (uint8_t[]){ 0x20, 0x24, 0x12, 0x31, 0x23, 0x59, 0x59, 0x03 });
+	assert_date(&rtc, 10 * SECOND, (uint8_t[]){0x20, 0x24, 0x12, 0x31, 0x23, 0x59, 0x59, 0x03});
 	assert_date(&rtc, 11 * SECOND, (uint8_t[]){ 0x20, 0x25, 0x01, 0x01, 0, 0, 0, 0x04 });
 }
 

@@ -88,7 +88,8 @@ static void test_no_paging(void **state)
 static void test_4_level(void **state)
 {
 	struct gva_context c = context_of(PG | WP, PAE, LMA);
-	uint64_t linear = UINT64_C(5) << 39 | UINT64_C(6) << 30 | UINT64_C(7) << 21 | 8 << 12 | 0x123;
+	uint64_t linear =
+		UINT64_C(5) << 39 | UINT64_C(6) << 30 | UINT64_C(7) << 21 | 8 << 12 | 0x123;
 
 	(void)state;
 	put(0x1000 + 5 * 8, 0x2003);
