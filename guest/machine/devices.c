@@ -60,7 +60,8 @@ void devices_look(struct machine *m)
 	pic_set_line(&m->pic, IRQ_COM1, uart_interrupt(&m->uart));
 	pic_set_line(&m->pic, IRQ_CLOCK, rtc_update(&m->rtc, now));
 	next = earliest(pit_next_rise(&m->pit, now), rtc_next_event(&m->rtc, now));
-	atomic_write(&m->next_look_ns, earliest(next, now + LOOK_NS));
+	next = next > now ? earliest(next - now, LOOK_NS) : 0;
+	atomic_write(&m->next_look, read_tsc() + machine_ns_to_ticks(next));
 	atomic_write(&m->interrupt_pending, pic_pending(&m->pic));
 	spin_unlock(&m->lock);
 }

@@ -26,6 +26,7 @@ struct virtual_cpu {
 	unsigned number;
 	atomic32_t state;			/* enum cpu_state */
 	atomic64_t exits[EXIT_KINDS];		/* written by the CPU that runs it */
+	atomic64_t fault_ticks;			/* spent in ept_fault, by its TSC */
 	uint64_t task_priority;			/* CR8 */
 };
 
@@ -54,7 +55,7 @@ struct machine {
 
 	/* vCPU 0 looks at the devices when one of these says so. */
 	atomic32_t attention;
-	atomic64_t next_look_ns;
+	atomic64_t next_look;			/* TSC */
 	atomic32_t interrupt_pending;		/* the PIC wants vCPU 0 */
 
 	spinlock_t lock;			/* guards the rest, up to cpu */

@@ -109,8 +109,11 @@ static void answer_ept_violation(struct machine *m, struct virtual_cpu *cpu,
 {
 	const struct exit_ept *ept = &exit->ept;
 	const char *trouble = "";
+	uint64_t start = read_tsc();
+	enum fault_result result = ept_fault(m->ept, ept->address, ept->access);
 
-	switch (ept_fault(m->ept, ept->address, ept->access)) {
+	atomic_bump(&cpu->fault_ticks, read_tsc() - start);
+	switch (result) {
 	case FAULT_FIXED:
 	case FAULT_SPURIOUS:
 	case FAULT_RETRY:
@@ -260,7 +263,7 @@ static bool deliver(struct machine *m, struct virtual_cpu *cpu)
 {
 	bool runs = atomic_read(&cpu->state) == CPU_RUNNING;
 
-	if (atomic_xchg(&m->attention, 0) || machine_now(m) >= atomic_read(&m->next_look_ns))
+	if (atomic_xchg(&m->attention, 0) || read_tsc() >= atomic_read(&m->next_look))
 		devices_look(m);
 	if (!atomic_read(&m->interrupt_pending))
 		return runs;
@@ -276,8 +279,8 @@ static bool deliver(struct machine *m, struct virtual_cpu *cpu)
 /* No longer than until the devices want to be looked at. */
 static uint64_t until_next_look(struct machine *m, uint64_t ticks)
 {
-	uint64_t now = machine_now(m), next = atomic_read(&m->next_look_ns);
-	uint64_t wait = next > now ? machine_ns_to_ticks(next - now) : 0;
+	uint64_t now = read_tsc(), next = atomic_read(&m->next_look);
+	uint64_t wait = next > now ? next - now : 0;
 
 	if (wait < ticks)
 		ticks = wait;

@@ -17,6 +17,17 @@ void machine_read_unclaimed(struct machine *m, struct machine_unclaimed *out)
 	spin_unlock(&m->lock);
 }
 
+/* Where the TSC counts instructions (Bochs), these are instructions; waiting for locks included. */
+static void print_fault_cost(struct machine *m)
+{
+	uint64_t ticks = 0, faults = machine_exits(m, EXIT_EPT_VIOLATION);
+
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		ticks += atomic_read(&m->cpu[i].fault_ticks);
+	if (faults)
+		port_log("# stat %s.fault_ticks %lu ticks/fault", m->name, ticks / faults);
+}
+
 static void print_msrs(struct machine *m)
 {
 	struct machine_msr msrs[MSRS_LISTED];
@@ -42,6 +53,7 @@ void machine_print_stats(struct machine *m)
 			port_log("# stat %s.exits.%s %lu exits", m->name,
 				 exit_kind_name((enum exit_kind)kind), exits);
 	}
+	print_fault_cost(m);
 	machine_read_unclaimed(m, &unclaimed);
 	port_log("# stat %s.unclaimed_port_reads %lu accesses", m->name, unclaimed.port_reads);
 	port_log("# stat %s.unclaimed_port_writes %lu accesses", m->name, unclaimed.port_writes);
