@@ -102,12 +102,17 @@ static enum map_result try_map(struct ept *ept, const struct fault *fault, const
 	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
 }
 
-/* A table where a leaf should be, a larger leaf, or one with fewer rights: away with it first. */
+/*
+ * A table where a leaf should be, a larger leaf, or one with fewer rights: away with it first. The
+ * sequence moves, so that faults between their two locks begin again: the tables above their
+ * conflict may be gone, and their store need not have others in their place.
+ */
 static enum map_result replace(struct ept *ept, const struct fault *fault, const struct plan *plan)
 	HOLDS(ept->lock)
 {
 	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
 		return MAP_STALE;
+	atomic_add(&ept->sequence, 1);
 	flush_settle(ept, ept_zap_range(ept, plan->start, level_pages(plan->level), ZAP_TABLES,
 					flush_nothing()));
 	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
@@ -122,8 +127,6 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 
 	read_unlock(&ept->lock);
 	if (result == MAP_CONFLICT) {
-		if (ept_table_prepare(ept) != STATUS_OK)
-			return FAULT_NO_MEMORY;
 		write_lock(&ept->lock);
 		result = replace(ept, fault, &planned);
 		write_unlock(&ept->lock);

@@ -120,13 +120,23 @@ static void must(enum status status)
 		atomic_add(&failed, 1);
 }
 
+/* The large leaf turns into small ones or back; faults find tables, or none, in their way. */
+static void flip_level(void)
+{
+	write_lock(&ept->lock);
+	ept->regions[1].max_level ^= LEVEL_4K ^ LEVEL_2M;
+	atomic_add(&ept->sequence, 1);
+	flush_settle(ept, ept_zap_range(ept, gfn(512), 512, ZAP_LEAVES, flush_nothing()));
+	write_unlock(&ept->lock);
+}
+
 static void take_and_give(uint64_t *random)
 {
 	uint64_t page = pick(random, KEPT), count = 1 + pick(random, KEPT - page), moved;
 	hva_t kept = hva(BACKING + page * PAGE_SIZE), lost = hva_add(kept, KEPT * PAGE_SIZE);
 	uint64_t bytes = count * PAGE_SIZE;
 
-	switch (pick(random, 6)) {
+	switch (pick(random, 7)) {
 	case 0:
 		must(space_migrate(space, kept, bytes, &moved));
 		break;
@@ -142,6 +152,9 @@ static void take_and_give(uint64_t *random)
 		break;
 	case 4:
 		must(space_invalidate(space, hva(BACKING + 2 * MIB + page * PAGE_SIZE), bytes));
+		break;
+	case 5:
+		flip_level();
 		break;
 	default:
 		must(space_migrate(space, lost, bytes, &moved));
