@@ -18,7 +18,9 @@ import suites
 from screen import Screen
 
 GUEST_MIB = 12
-HARASS_RANGES_PER_SECOND = 1000
+# Of an emulated second, in which each CPU executes so many instructions.
+INSTRUCTIONS_PER_SECOND = 20000000
+HARASS_RANGES_PER_SECOND = 100
 SILENCE_SECONDS = 120
 ESCAPE = b"\x1d"			# Ctrl-]: ends the guest
 LAST_TEST = 9
@@ -105,7 +107,8 @@ def run(context) -> list:
         iso = media.make_iso(Path(folder) / "run.iso", suites.ELF, script,
                              {name: options.MEMTEST_FILE})
         watch = Watch()
-        runs = machine.start(engines.Boot("bochs", cpus=2, mem=256, iso=iso))
+        runs = machine.start(engines.Boot("bochs", cpus=2, mem=256, iso=iso,
+                                          ips=INSTRUCTIONS_PER_SECOND))
         try:
             wrong = watch_it(context, runs, watch)
             for row in range(25):

@@ -22,7 +22,7 @@ display_library: term
 plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, e1000=0, iodebug=1
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
-cpu: model={model}, count={cpus}, ips=1000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
 memory: guest={mem}, host={host_mem}
 ata0-master: type=cdrom, path="{iso}", status=inserted
 boot: cdrom
@@ -53,6 +53,7 @@ class Boot:
     model: str = ""			# of the CPU, as the engine calls it; "" for its default
     board: str = "q35"			# QEMU's -machine
     gdb_port: int = 0
+    ips: int = 1000000		# Bochs: instructions an emulated second; few, for SMP boots
     log_errors: bool = False		# Bochs: names failed VM-entry checks, 30 MB for many exits
 
 
@@ -120,7 +121,7 @@ def qemu_command(boot: Boot) -> list:
 def bochs_command(boot: Boot, folder: Path, port: int) -> list:
     """Writes the configuration into the folder; the serial port connects to 127.0.0.1:port."""
     (folder / "bochsrc").write_text(BOCHSRC.format(
-        model=boot.model or BOCHS_DEFAULT_MODEL, cpus=boot.cpus, mem=boot.mem,
+        model=boot.model or BOCHS_DEFAULT_MODEL, cpus=boot.cpus, mem=boot.mem, ips=boot.ips,
         host_mem=min(boot.mem, 2048), iso=boot.iso, port=port, folder=folder,
         errors="report" if boot.log_errors else "ignore"))
     # Debian's Bochs is built with its debugger: continue at once, quit when the image breaks.
