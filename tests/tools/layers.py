@@ -46,11 +46,13 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 
 def sources(root: Path) -> list:
     """All files of the project, as paths relative to its root: git's view where there is one."""
-    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=root,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    if listed.returncode == 0:
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=root,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
         names = [name for name in listed.stdout.decode().split("\0") if name]
         return sorted(Path(name) for name in names if (root / name).is_file())
+    except (OSError, subprocess.CalledProcessError):
+        pass			# no git here, or not a checkout
     return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()
                   and path.relative_to(root).parts[0] != "build"
                   and not any(part.startswith(".") for part in path.relative_to(root).parts))

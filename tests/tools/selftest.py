@@ -1,5 +1,6 @@
 """Runs the tools' own tests (test_*.py here) and prints TAP, for test.py; also typed by hand."""
 import sys
+import traceback
 import unittest
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class TapResult(unittest.TestResult):
         print(f"{word} {self.number} - {test.id()}{note}", flush=True)
 
     def explain(self, error: tuple) -> None:
-        for line in self._exc_info_to_string(error, None).strip().splitlines()[-3:]:
+        for line in "".join(traceback.format_exception(*error)).strip().splitlines()[-3:]:
             print("# " + line)
 
     def addSuccess(self, test):
