@@ -75,10 +75,10 @@ MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from
 enum fault_result {
 	FAULT_FIXED,			/* mapped: enter again */
 	FAULT_SPURIOUS,			/* the entry allows it already: enter again */
-	FAULT_RETRY,			/* the host is changing it: enter again, it will fault again */
+	FAULT_RETRY,			/* the host is changing it: enter and fault again */
 	FAULT_NO_REGION,		/* nothing stands at this guest address */
 	FAULT_READ_ONLY,		/* a write to a read-only region */
-	FAULT_NO_HOST,			/* the host has no mapping, or not these rights, behind it */
+	FAULT_NO_HOST,			/* the host has no mapping behind it, or fewer rights */
 	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
 };
 
@@ -88,7 +88,7 @@ enum fault_result {
  */
 MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access);
 
-/* ------------------------------------------------------------------ CPUs in and out of the guest */
+/* ------------------------------------------------------------------ CPUs entering, leaving */
 
 enum ept_entry { EPT_CLEAN, EPT_INVALIDATE };
 

@@ -10,7 +10,7 @@
 
 struct flush_batch {
 	bool owed;		/* something present was taken away */
-	pfn_t tables;		/* the first table that waits, linked by spte_make_waiting; 0: none */
+	pfn_t tables;		/* the first that waits, linked by spte_make_waiting; 0: none */
 	uint64_t zapped[EPT_ROOT_LEVEL];	/* leaves, by level: counted when it is settled */
 };
 

@@ -1,4 +1,4 @@
-/* An EPT's beginning and end, its pointer, its figures. Called by the machine that builds a guest. */
+/* An EPT's beginning and end, its pointer, its figures. Called by whoever builds a guest. */
 #include "ept/change.h"
 #include "ept/notify.h"
 #include "ept/table.h"

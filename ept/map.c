@@ -7,7 +7,7 @@
 #include "ept/map.h"
 #include "ept/table.h"
 
-/* Returns what stands in the slot at the end: our table, or what another CPU was first to put in. */
+/* Returns what stands in the slot at the end: our table, or what another CPU put in before. */
 static spte_t link_table(struct ept *ept, spte_slot_t *slot, unsigned level)
 	HOLDS_SHARED(ept->lock)
 {

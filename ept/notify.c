@@ -1,7 +1,7 @@
 /*
  * The listener: what the host takes back, the guest loses first. Called by mm with space->lock
- * held, from any CPU, brackets nesting and overlapping. Linux: kvm_mmu_notifier_invalidate_range_start
- * and _end.
+ * held, from any CPU, brackets nesting and overlapping. Linux:
+ * kvm_mmu_notifier_invalidate_range_start and _end.
  *
  * The range of several open brackets is their union: a fault in the gap between two of them
  * tries again for nothing, which is rare and harmless. In host addresses, not guest frames: a

@@ -4,8 +4,8 @@
  *
  * What one lock protects is checked under it: formats and counts, with ept->lock held exclusively.
  * What EPT and primary tables have in common (I1) has no one lock: mm is asked without ept->lock.
- * A leaf is judged only if the sequence stood still and no bracket was open from before the leaf was
- * read until after the primary entry was: then neither can have gone in between.
+ * A leaf is judged only if the sequence stood still and no bracket was open from before the leaf
+ * was read until after the primary entry was: then neither can have gone in between.
  */
 #include "ept/notify.h"
 #include "ept/region.h"
@@ -19,7 +19,7 @@ static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *
 
 /* ------------------------------------------------------------------ formats, counts */
 
-/* I7: inside one region, no wider than it, and the frame a live folio (folio_order panics if not). */
+/* I7: inside one region, no wider than it, the frame a live folio (folio_order panics if not). */
 static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 	HOLDS_SHARED(ept->lock)
 {

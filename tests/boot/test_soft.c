@@ -10,7 +10,7 @@
 #include "tests/tap.h"
 
 #define BACKING  hva(UINT64_C(1) << 40)
-#define LARGE_AT (UINT64_C(64) << 20)	/* guest address and offset in the backing, of the large part */
+#define LARGE_AT (UINT64_C(64) << 20)	/* the large part, in the guest and in the backing */
 
 enum {
 	GUESTS_MAX = 4,
@@ -363,8 +363,8 @@ int soft_demo(void)
 		print("soft CPU demo: %s\n", status_name(status));
 		return 1;
 	}
-	print("demo on the soft CPU: %u guest CPUs load, store and fetch in %u pages of 4 KiB and one\n"
-	      "of 2 MiB, while the host moves, discards, protects and invalidates them\n",
+	print("demo on the soft CPU: %u guest CPUs load, store and fetch in %u pages of 4 KiB\n"
+	      "and one of 2 MiB, while the host moves, discards, protects and invalidates them\n",
 	      world.guests, PAGES * world.guests);
 	world_run(&world);
 	wrong = sum_wrong(&world);

@@ -78,7 +78,8 @@ static bool is_misconfigured(const struct soft_cpu *cpu, uint64_t entry, unsigne
  * Sets flags in the entry that was read there. SDM "Accessed and Dirty Flags for EPT". False: it
  * is no longer what it was.
  */
-static bool set_flags(const struct soft_cpu *cpu, atomic64_t *place, uint64_t *entry, uint64_t flags)
+static bool set_flags(const struct soft_cpu *cpu, atomic64_t *place, uint64_t *entry,
+		      uint64_t flags)
 {
 	if (!(cpu->eptp & EPTP_ACCESSED_DIRTY) || (*entry & flags) == flags)
 		return true;

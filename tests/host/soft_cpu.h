@@ -33,7 +33,7 @@ struct soft_cpu {
 
 	bool inside;			/* between ept_enter and ept_leave */
 	bool polls;			/* looks for shootdowns itself: nobody sets `kicked` here */
-	bool deaf;			/* the broken twin: leaves out the INVEPT that ept_enter asks for */
+	bool deaf;			/* the broken twin: leaves out the INVEPT of ept_enter */
 	atomic32_t kicked;
 	uint64_t entries, violations, kicks;
 };
@@ -47,7 +47,7 @@ enum soft_kind { SOFT_DONE, SOFT_VIOLATION, SOFT_MISCONFIGURATION };
 struct soft_exit {
 	enum soft_kind kind;
 	gpa_t address;
-	uint64_t qualification;		/* of a violation; SDM "Exit Qualification for EPT Violations" */
+	uint64_t qualification;		/* SDM "Exit Qualification for EPT Violations" */
 };
 
 /*

@@ -405,7 +405,7 @@ static void region_added_in_a_bracket(void **state)
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 }
 
-/* The lookup's allocation lets a bracket come and go, or a region: what was found is thrown away. */
+/* The lookup's allocation lets a bracket or a region come and go: what was found is dropped. */
 static void (*while_looking_up)(void);
 
 static bool change_then_allow(struct page_watch *self, unsigned order)

@@ -36,7 +36,7 @@ static int open_mapped(void **state)
 	return fault(0, ACCESS_WRITE) == FAULT_FIXED ? 0 : -1;
 }
 
-/* ------------------------------------------------------------------ SDM "Exit Qualification for EPT Violations" */
+/* ---------------------------------- SDM "Exit Qualification for EPT Violations" */
 
 static void expect_violation(unsigned access, uint64_t rights)
 {
@@ -90,7 +90,7 @@ static void not_present(void **state)
 	}
 }
 
-/* ------------------------------------------------------------------ SDM "EPT Misconfigurations" */
+/* ---------------------------------- SDM "EPT Misconfigurations" */
 
 static void misconfigurations(void **state)
 {
@@ -128,7 +128,7 @@ static void misconfigurations(void **state)
 	put(1, (bits_of(1) & ~SPTE_TYPE) | SPTE_WRITE_BACK);
 }
 
-/* ------------------------------------------------------------------ SDM "Accessed and Dirty Flags for EPT" */
+/* ---------------------------------- SDM "Accessed and Dirty Flags for EPT" */
 
 static void clear_flags(void)
 {
@@ -230,7 +230,8 @@ static void large_leaf(void **state)
 	assert_int_equal(stats()->mapped[1], 2);
 	for (uint64_t at = 0; at < 4 * MIB; at += 64 * PAGE_SIZE + 8)
 		assert_int_equal(load_on(2, at), at ^ 0x5555);
-	assert_int_equal(space_read(space, hva(BACKING + 64 * PAGE_SIZE + 8), &value, 8), STATUS_OK);
+	assert_int_equal(space_read(space, hva(BACKING + 64 * PAGE_SIZE + 8), &value, 8),
+			 STATUS_OK);
 	assert_int_equal(value, (64 * PAGE_SIZE + 8) ^ 0x5555);
 	close_ept(NULL);
 }

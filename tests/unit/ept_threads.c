@@ -100,7 +100,8 @@ static void *guest_thread(void *argument)
 		uint64_t kind = pick(&guest->random, 16), page = pick(&guest->random, PAGES);
 
 		if (kind < 8)
-			guest_store(guest, cpu, page, (uint64_t)guest->number << 56 | page << 40 | i);
+			guest_store(guest, cpu, page,
+				    (uint64_t)guest->number << 56 | page << 40 | i);
 		else if (kind < 14)
 			guest_load(guest, cpu, page, kind & 1);
 		else if (kind < 15)
