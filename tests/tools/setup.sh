@@ -6,11 +6,13 @@
 
 packages=
 
-# Asks for package $1 unless command or file $2 is there.
+# Asks for package $1 unless command or file $2 (a pattern, perhaps) is there.
 need()
 {
 	case $2 in
-	/*) [ -e "$2" ] && return ;;
+	/*) for file in $2; do
+			[ -e "$file" ] && return
+		done ;;
 	*) command -v "$2" >/dev/null 2>&1 && return ;;
 	esac
 	case " $packages " in
@@ -38,6 +40,7 @@ need_for()
 		need binutils readelf
 		need libc6-dev /usr/include/string.h
 		need clang clang
+		need libclang-rt-dev '/usr/lib/llvm-*/lib/clang/*/include/sanitizer/asan_interface.h'
 		need cppcheck cppcheck
 		need libcmocka-dev /usr/include/cmocka.h ;;
 	run-bochs)
