@@ -62,6 +62,10 @@ class MemtestTest(unittest.TestCase):
         frames = [(test, 0) for test in range(11)] + [(10, 1)]
         self.assertIn("Errors: 1", self.judge(frames)[1])
 
+    def test_short_tests_may_go_unseen(self):
+        frames = [(test, 0) for test in range(3, 11)] + [(10, 0)] * 3
+        self.assertEqual(self.judge(frames), (True, ""))
+
     def test_skipped_test(self):
         frames = [(test, 0) for test in range(11) if test != 4] + [(10, 0)] * 3
         self.assertIn("test #4", self.judge(frames)[1])
