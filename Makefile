@@ -156,7 +156,9 @@ $(BUILD)/tools.passed: $(wildcard tests/tools/*.py)
 
 # ---------------------------------------------------------------- tidy
 
-TIDY_SOURCES := $(filter %.c,$(IMAGE_SOURCES)) $(filter-out $(IMAGE_SOURCES),$(HOSTED)) \
+# payload.c is one asm statement, and wants the built payloads.
+TIDY_IMAGE   := $(filter-out guest/machine/payload.c,$(filter %.c,$(IMAGE_SOURCES)))
+TIDY_SOURCES := $(TIDY_IMAGE) $(filter-out $(IMAGE_SOURCES),$(HOSTED)) \
 	    $(wildcard tests/unit/*.c)
 
 .PHONY: tidy-all layout cppcheck
@@ -165,7 +167,7 @@ tidy:
 	$(AGAIN) -s -k tidy-all
 	@echo 'tidy: all well'
 tidy-all: layout cppcheck $(TIDY_SOURCES:%=$(BUILD)/tidy/%.clang-tidy) \
-	    $(patsubst %,$(BUILD)/tidy/%.analyzer,$(filter %.c,$(IMAGE_SOURCES)))
+	    $(TIDY_IMAGE:%=$(BUILD)/tidy/%.analyzer)
 layout:
 	@$(PYTHON) tests/tools/layout.py
 cppcheck:
@@ -173,9 +175,10 @@ cppcheck:
 		--suppressions-list=tests/tools/cppcheck.txt --suppress=missingIncludeSystem \
 		--error-exitcode=1 boot vmx ept mm guest tests/host tests/boot tests/tap.c
 
+$(TIDY_IMAGE:%=$(BUILD)/tidy/%.clang-tidy): FREESTANDING := -ffreestanding
 $(BUILD)/tidy/%.clang-tidy: % .clang-tidy $(wildcard */*.h */*/*.h)
 	@mkdir -p $(@D)
-	@clang-tidy --quiet $< -- -std=gnu17 -I. $(CLANG_WARNINGS) >$@.log 2>/dev/null \
+	@clang-tidy --quiet $< -- -std=gnu17 -I. $(FREESTANDING) $(CLANG_WARNINGS) >$@.log 2>/dev/null \
 		|| { cat $@.log; exit 1; }
 	@touch $@
 $(BUILD)/tidy/%.analyzer: % Makefile

@@ -13,13 +13,14 @@ def run_demo(context, name: str, expected: tuple, **variables) -> object:
 
 def run(context) -> list:
     guest = ("guest| demo: all well",) + SUMMARY
+    soft = ("no VMX", "demo on the soft CPU", "# stat guest_exit_status 0 status", "quit 0")
     return [
         run_demo(context, "default", guest, ENGINE="bochs"),
         run_demo(context, "two_vcpus", guest, ENGINE="bochs", VCPUS="2"),
         run_demo(context, "raw_console", ("demo: all well",) + SUMMARY, ENGINE="bochs",
                  GUEST_CONSOLE="raw"),
-        run_demo(context, "no_vmx", ("no VMX", "quit 0"), ENGINE="qemu"),
-        run_demo(context, "no_vmx_uefi", ("no VMX", "quit 0"), ENGINE="qemu", FIRMWARE="uefi"),
+        run_demo(context, "no_vmx", soft, ENGINE="qemu"),
+        run_demo(context, "no_vmx_uefi", soft, ENGINE="qemu", FIRMWARE="uefi"),
         run_demo(context, "commands", ("# stat host_pages_free", "quit 0"), ENGINE="qemu",
                  EXEC="help; stat; quit"),
     ]

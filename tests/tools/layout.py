@@ -19,7 +19,7 @@ def line_error(line: str, kind: str) -> str:
         return "blanks at the end"
     if len(line.expandtabs(TAB)) > COLUMNS:
         return f"{len(line.expandtabs(TAB))} columns, at most {COLUMNS}"
-    if kind in (".c", ".h", ".S") and re.match(r"\t* {8}", line):
+    if kind in (".c", ".h", ".S") and re.match(r"\t* {8}.*[^\\]$", line):
         return "indented by blanks, not by tabs"
     if NOTES.search(line):
         return "a note to oneself"

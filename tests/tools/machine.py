@@ -26,8 +26,8 @@ class MachineError(Exception):
 
 def tied(command: list, signal_name: str) -> list:
     """The command, with a signal to come when the thread that starts it is gone, however."""
-    if not shutil.which("setpriv"):		# of util-linux; without it only kill -9 leaves things
-        return command
+    if not shutil.which("setpriv"):		# of util-linux
+        return command			# only kill -9 leaves something behind then
     return ["setpriv", "--pdeathsig", signal_name, *command]
 
 

@@ -41,9 +41,9 @@ def run_command(context, seconds: float = 240, command: tuple = (), **variables)
     context.log("--- run " + asked)
     command = command or (sys.executable, "-B", "tests/tools/run.py")
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(machine.tied(list(command), "TERM"), cwd=suites.ROOT, env=environment, stdout=output,
-                                   stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+        process = subprocess.Popen(machine.tied(list(command), "TERM"), cwd=suites.ROOT,
+                                   env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:

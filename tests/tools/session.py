@@ -37,7 +37,7 @@ class Session:
     log: object = None			# (line) -> None: every line heard
     progress: object = None			# (text) -> None: what is being done
     wanted: object = None			# (test's name) -> bool
-    required: tuple = ()			# needs that this machine meets: a skip for them fails
+    required: tuple = ()		# needs that this machine meets: a skip for them fails
     results: list = field(default_factory=list)
     runs: "machine.Machine | None" = None
     lines: list = field(default_factory=list)	# the last lines of this boot

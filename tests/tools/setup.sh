@@ -5,6 +5,7 @@
 #	setup.sh PURPOSE...	python build check test run-bochs run-qemu uefi memtest debug tidy
 
 packages=
+clang_headers='/usr/lib/llvm-*/lib/clang/*/include'
 
 # Asks for package $1 unless command or file $2 (a pattern, perhaps) is there.
 need()
@@ -40,7 +41,7 @@ need_for()
 		need binutils readelf
 		need libc6-dev /usr/include/string.h
 		need clang clang
-		need libclang-rt-dev '/usr/lib/llvm-*/lib/clang/*/include/sanitizer/asan_interface.h'
+		need libclang-rt-dev "$clang_headers/sanitizer/asan_interface.h"
 		need cppcheck cppcheck
 		need libcmocka-dev /usr/include/cmocka.h ;;
 	run-bochs)
