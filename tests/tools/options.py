@@ -167,6 +167,8 @@ def read(environment: dict) -> Options:
     if environment.get("INITRD"):
         options.initrd = Path(environment["INITRD"])
         error = file_error("INITRD", options.initrd, options.mem)
+        if not options.guest:
+            error = f"INITRD={options.initrd}: expected a GUEST too, to give it to"
         if error:
             errors.append(error)
     if environment.get("CMDLINE"):

@@ -86,8 +86,10 @@ class Terminal:
     def __init__(self):
         self.saved = None
         self.open = True
-        if sys.stdin.isatty() and os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno()):
-            self.saved = termios.tcgetattr(sys.stdin)
+        if sys.stdin.isatty():
+            # In the background, a terminal is not to be read.
+            self.open = os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno())
+            self.saved = termios.tcgetattr(sys.stdin) if self.open else None
 
     def __enter__(self):
         if self.saved:

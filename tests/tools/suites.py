@@ -6,7 +6,7 @@ a time end together.
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines import BOCHS_MODELS, Boot
+from engines import BOCHS_MODELS, Boot, kvm_lack
 
 ROOT = Path(__file__).resolve().parents[2]
 ELF = ROOT / "build/foliovisor.elf"
@@ -55,6 +55,11 @@ def bochs(model: str, cpus: int) -> BootSuite:
     return BootSuite(f"boot/bochs-{model}-{cpus}", boot, required)
 
 
+def kvm(cpus: int) -> BootSuite:
+    boot = Boot("kvm", cpus=cpus, iso=ISO)
+    return BootSuite(f"boot/kvm-{cpus}", boot, two_cpus(boot) + ("VMX",))
+
+
 SCENARIOS = [
     Scenario("scenario/memtest", "memtest", 1500),
     Scenario("scenario/demo", "demo", 300),
@@ -75,6 +80,8 @@ BOOTS += [
     qemu("pvh-2cpu-512m", pvh=ELF, cpus=2),
     qemu("pvh-4cpu-6144m", pvh=ELF, cpus=4, mem=6144),
 ]
+if not kvm_lack():
+    BOOTS += [kvm(cpus) for cpus in (1, 2)]
 
 
 def programs() -> list:

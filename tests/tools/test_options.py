@@ -58,7 +58,8 @@ class OptionsTest(unittest.TestCase):
             self.expect("no such file", GUEST=folder + "/none")
             self.expect("no such file, and no built-in payload", GUEST="nonsense")
             self.expect("found a device", GUEST="/dev/null")
-            self.expect("found an empty file", INITRD=str(empty))
+            self.expect("found an empty file", GUEST=str(good), INITRD=str(empty))
+            self.expect("expected a GUEST too", INITRD=str(good))
             self.assertEqual(self.errors(GUEST=str(good), INITRD=str(good)), [])
 
     def test_text_that_loader_and_console_would_read_differently(self):
