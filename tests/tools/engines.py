@@ -24,8 +24,8 @@ romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
 memory: guest={mem}, host={host_mem}
-ata0-master: type=cdrom, path="{iso}", status=inserted
-boot: cdrom
+ata0-master: {medium}
+boot: {boot_from}
 clock: sync=none, time0=946684800
 port_e9_hack: enabled=1
 com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
@@ -120,7 +120,11 @@ def qemu_command(boot: Boot) -> list:
 
 def bochs_command(boot: Boot, folder: Path, port: int) -> list:
     """Writes the configuration into the folder; the serial port connects to 127.0.0.1:port."""
+    # "volatile": what is written to the disk is forgotten. Its geometry is left to Bochs.
+    medium = (f'type=disk, path="{boot.iso}", mode=volatile' if boot.as_disk else
+              f'type=cdrom, path="{boot.iso}", status=inserted')
     (folder / "bochsrc").write_text(BOCHSRC.format(
+        medium=medium, boot_from="disk" if boot.as_disk else "cdrom",
         model=boot.model or BOCHS_DEFAULT_MODEL, cpus=boot.cpus, mem=boot.mem, ips=boot.ips,
         host_mem=min(boot.mem, 2048), iso=boot.iso, port=port, folder=folder,
         errors="report" if boot.log_errors else "ignore"))

@@ -49,10 +49,11 @@ def qemu(name: str, **how) -> BootSuite:
     return BootSuite("boot/qemu-" + name, boot, two_cpus(boot))
 
 
-def bochs(model: str, cpus: int) -> BootSuite:
-    boot = Boot("bochs", cpus=cpus, mem=512, iso=ISO, model=model)
+def bochs(model: str, cpus: int, as_disk: bool = False) -> BootSuite:
+    boot = Boot("bochs", cpus=cpus, mem=512, iso=ISO, model=model, as_disk=as_disk)
     required = two_cpus(boot) + ("VMX",) + (("PML",) if model in WITH_PML else ())
-    return BootSuite(f"boot/bochs-{model}-{cpus}", boot, required)
+    medium = "-disk" if as_disk else ""
+    return BootSuite(f"boot/bochs-{model}-{cpus}{medium}", boot, required)
 
 
 def kvm(cpus: int) -> BootSuite:
@@ -69,7 +70,7 @@ SCENARIOS = [
     Scenario("scenario/bad_input", "bad_input", 120),
 ]
 
-BOOTS = [bochs("corei7_icelake_u", cpus) for cpus in (4, 1)]
+BOOTS = [bochs("corei7_icelake_u", 4), bochs("corei7_icelake_u", 1, as_disk=True)]
 BOOTS += [bochs(model, 2) for model in BOCHS_MODELS]
 BOOTS += [
     qemu("uefi-cd", firmware="uefi", cpus=2),
