@@ -20,8 +20,8 @@
  * split, merged by writing one or two words, and any tail finds its head by alignment
  * (page_head). Linux: struct folio, struct page.
  *
- *	flags   31      25 24      20 19                                    0
- *	        kind, marks   -            -                            order
+ *	flags	31   30   29    28    27       26     5 4   0
+ *		FREE USED TABLE DIRTY ACCESSED    -     order
  *
  * 20 bytes. The rest of the 32 that a page may cost is for what file pages need: a mapping
  * pointer and an index.
