@@ -251,6 +251,30 @@ static void run_tasks(struct run *run, const struct options *options, struct har
 
 /* ------------------------------------------------------------------ summing up */
 
+/* What a person would rather look at: the exits, most frequent first, as bars. */
+static void print_exit_bars(struct machine *machine)
+{
+	enum { BAR = 50 };
+	static const char full[BAR + 1] = "##################################################";
+	uint64_t exits[EXIT_KINDS], most = 0;
+
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++)
+		exits[kind] = machine_exits(machine, (enum exit_kind)kind);
+	for (;;) {
+		unsigned top = 0;
+
+		for (unsigned kind = 1; kind < EXIT_KINDS; kind++)
+			top = exits[kind] > exits[top] ? kind : top;
+		if (!exits[top])
+			return;
+		most = most ? most : exits[top];
+		print("  %-18s %9llu %.*s\n", exit_kind_name((enum exit_kind)top),
+		      (unsigned long long)exits[top], (int)(1 + exits[top] * (BAR - 1) / most),
+		      full);
+		exits[top] = 0;
+	}
+}
+
 static void print_ept_stats(struct machine *machine)
 {
 	static const char *const kind[] = { "read", "write", "fetch" };
@@ -281,6 +305,7 @@ static void sum_up(struct run *run, const struct options *options, const struct 
 
 	machine_read_status(run->machine, &status);
 	print("guest: %s ended: %s\n", options->name, status.why);
+	print_exit_bars(run->machine);
 	machine_print_stats(run->machine);
 	print_ept_stats(run->machine);
 	if (options->harass) {

@@ -261,8 +261,8 @@ static uint64_t cost(uint64_t number, uint64_t count, uint64_t loop)
 	return ticks > loop ? ticks - loop : 0;
 }
 
-/* What an exit and a first touch cost; in an emulator ticks are instructions. */
-BOOT_TEST("guest/costs", NEEDS_VMX)
+/* The benchmark's hand-over: commands are run as they come, and measured by the guest's own TSC. */
+BOOT_TEST("guest/bench_hand_over", NEEDS_VMX)
 {
 	uint64_t cpuid_exit, populate, again;
 
@@ -275,8 +275,6 @@ BOOT_TEST("guest/costs", NEEDS_VMX)
 	cpuid_exit = cost(ABI_COMMAND_CPUID, 1000, 3);
 	populate = cost(ABI_COMMAND_WRITE, 2048, 4);
 	again = cost(ABI_COMMAND_WRITE, 2048, 3);
-	print("# stat guest.cpuid_exit %llu ticks\n", (unsigned long long)cpuid_exit);
-	print("# stat guest.populate_4k %llu ticks\n", (unsigned long long)populate);
 	guest_destroy(&one);
 	expect(cpuid_exit > 0 && populate > cpuid_exit);
 	expect(again < cpuid_exit);

@@ -51,7 +51,7 @@ def judge(options: variables.Options, for_debug: bool) -> str:
 def guest_line(options: variables.Options, name: str, modules: dict) -> str:
     line = (f"guest {name} mem={options.guest_mem} vcpus={options.vcpus} "
             f"console={options.console}")
-    if not options.guest:
+    if name == "demo" and not options.guest_file:
         line += f" harass={DEMO_HARASS}"
     if options.initrd:
         line += f" initrd={next(reversed(modules))}"
