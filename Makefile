@@ -178,8 +178,8 @@ cppcheck:
 $(TIDY_IMAGE:%=$(BUILD)/tidy/%.clang-tidy): FREESTANDING := -ffreestanding
 $(BUILD)/tidy/%.clang-tidy: % .clang-tidy $(wildcard */*.h */*/*.h)
 	@mkdir -p $(@D)
-	@clang-tidy --quiet $< -- -std=gnu17 -I. $(FREESTANDING) $(CLANG_WARNINGS) >$@.log 2>/dev/null \
-		|| { cat $@.log; exit 1; }
+	@clang-tidy --quiet $< -- -std=gnu17 -I. $(FREESTANDING) $(CLANG_WARNINGS) \
+		>$@.log 2>/dev/null || { cat $@.log; exit 1; }
 	@touch $@
 $(BUILD)/tidy/%.analyzer: % Makefile
 	@mkdir -p $(@D)

@@ -36,7 +36,7 @@ struct run {
 	struct vcpu_task vcpus[MACHINE_VCPUS_MAX];
 	struct task keyboard;
 	atomic32_t over;
-	/* Typed bytes on their way to the guest: the keyboard task fills, the guest's UART empties. */
+	/* Typed bytes on their way to the guest: the keyboard task fills, its UART empties. */
 	uint8_t typed[TYPED_MAX];
 	atomic32_t typed_in, typed_out;
 	char line[LINE_MAX];		/* the guest's unfinished line, unless raw */

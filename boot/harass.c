@@ -80,7 +80,8 @@ void harass_add_area(struct harass *harass, hva_t start, uint64_t bytes)
 	harass->area_count++;
 }
 
-void harass_start(struct harass *harass, struct space *space, int home, uint64_t rate, uint64_t seed)
+void harass_start(struct harass *harass, struct space *space, int home, uint64_t rate,
+		  uint64_t seed)
 {
 	check(harass->area_count && rate);
 	harass->space = space;

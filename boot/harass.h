@@ -16,7 +16,7 @@ struct harass {
 	struct space *space;
 	struct { hva_t start; uint64_t bytes; } areas[HARASS_AREAS_MAX];
 	unsigned area_count;
-	uint64_t interval, next;	/* TSC ticks from one range to the next; when the next is due */
+	uint64_t interval, next;	/* TSC ticks between ranges; when the next is due */
 	uint64_t random;		/* xorshift state, never 0 */
 	atomic32_t stop;		/* set by another CPU; seen at the next step */
 	uint64_t invalidated, migrated;	/* pages asked back; pages that moved */
@@ -24,7 +24,8 @@ struct harass {
 };
 
 /* Starts it on the CPU `home` (or TASK_ANYWHERE), `rate` ranges a second, 1 or more. */
-void harass_start(struct harass *harass, struct space *space, int home, uint64_t rate, uint64_t seed);
+void harass_start(struct harass *harass, struct space *space, int home, uint64_t rate,
+		  uint64_t seed);
 /* More memory of the space for it to take; before harass_start. */
 void harass_add_area(struct harass *harass, hva_t start, uint64_t bytes);
 /* Returns when it has stopped. */

@@ -30,10 +30,10 @@ struct folio {
 	atomic32_t flags;
 	atomic32_t refcount;
 	union {
-		atomic32_t mapcount;	/* leaves of primary tables that name a frame of it */
-		uint32_t entries;	/* FOLIO_TABLE: slots that are not empty, under space->lock */
+		atomic32_t mapcount;	/* leaves of primary tables that name its frames */
+		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
-	uint32_t next, previous;	/* frame numbers: the free list of its order, under host->lock */
+	uint32_t next, previous;	/* frames: its order's free list, under host->lock */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
@@ -51,7 +51,7 @@ struct folio {
 #define RAM_END		(UINT64_C(1) << 44)
 
 struct section {
-	struct folio *folios;			/* of frames [first, first + count) of this section */
+	struct folio *folios;			/* of its frames [first, first + count) */
 	uint32_t first, count;
 };
 

@@ -88,7 +88,7 @@ MUST_USE enum status space_unmap(struct space *space, hva_t start, uint64_t byte
 /* Linux: mprotect. STATUS_NOT_FOUND when some page has no VMA; then nothing is changed. */
 MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
 				   enum protection protection);
-/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Passes over holes. */
+/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Skips holes. */
 MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
 /*
  * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh

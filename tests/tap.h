@@ -15,7 +15,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum test_needs { NEEDS_NOTHING = 0, NEEDS_VMX = 1, NEEDS_TWO_CPUS = 2, NEEDS_ONCE = 4 /* not part of "test all" */ };
+enum test_needs {
+	NEEDS_NOTHING = 0,
+	NEEDS_VMX = 1,
+	NEEDS_TWO_CPUS = 2,
+	NEEDS_ONCE = 4,			/* not part of "test all" */
+};
 
 struct boot_test {
 	const char *name;
@@ -39,7 +44,8 @@ extern const struct boot_test boot_tests_start[], boot_tests_end[];
 	tap_expect_equal((uint64_t)(found), (uint64_t)(wanted), __FILE__, __LINE__, #found)
 
 bool tap_expect(bool holds, const char *file, int line, const char *text);
-bool tap_expect_equal(uint64_t found, uint64_t wanted, const char *file, int line, const char *text);
+bool tap_expect_equal(uint64_t found, uint64_t wanted, const char *file, int line,
+		      const char *text);
 /* This machine can't run it: reported as "ok ... # SKIP reason". */
 void tap_skip(const char *reason);
 

@@ -26,7 +26,7 @@
 enum need {
 	REQUIRED,			/* set; without it we can't run */
 	WANTED,				/* set where it can be */
-	SWITCHED,			/* required, set and cleared as a vCPU runs; clear at first */
+	SWITCHED,			/* required; set and cleared as a vCPU runs */
 	CLEAR,				/* must be clear, and so must be allowed to be */
 	NOTED,				/* reported, not set */
 };
@@ -49,7 +49,7 @@ static const struct control controls[] = {
 	{ PRIMARY,   11, REQUIRED, "RDPMC exiting" },
 	{ PRIMARY,   15, CLEAR,    "CR3-load exiting" },
 	{ PRIMARY,   16, CLEAR,    "CR3-store exiting" },
-	{ PRIMARY,   19, REQUIRED, "CR8-load exiting" },	/* or it is the host's task priority */
+	{ PRIMARY,   19, REQUIRED, "CR8-load exiting" },	/* or it is the host's TPR */
 	{ PRIMARY,   20, REQUIRED, "CR8-store exiting" },
 	{ PRIMARY,   25, REQUIRED, "use I/O bitmaps" },
 	{ PRIMARY,   28, REQUIRED, "use MSR bitmaps" },
@@ -288,7 +288,8 @@ void vmx_print_caps(void)
 		bool there = may_be_set(control, allowed[control->word]);
 		const char *state = there ? "there" : "not there";
 
-		if (control->word != EPT_VPID && vmx_caps.control[control->word] >> control->bit & 1)
+		if (control->word != EPT_VPID &&
+		    vmx_caps.control[control->word] >> control->bit & 1)
 			state = "set";
 		port_log("vmx: %s: %s: %s", words[control->word], control->name, state);
 	}

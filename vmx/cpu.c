@@ -8,7 +8,7 @@
  *	wants the vCPU				has it loaded
  *	--------------				-------------
  *	evict = vcpu
- *	NMI				->	handler: moving? it is being unloaded already: go back
+ *	NMI				->	handler: moving? it is being unloaded: go back
  *						loaded == evict? unload: VMCLEAR, save registers
  *	await vcpu->cpu == NONE		<-	vcpu->cpu = NONE
  *
@@ -55,8 +55,10 @@ static bool control_registers_fit(void)
 {
 	uint64_t cr0 = insn_read_cr0(), cr4 = insn_read_cr4();
 
-	return (cr0 & vmx_caps.cr0_fixed0) == vmx_caps.cr0_fixed0 && !(cr0 & ~vmx_caps.cr0_fixed1) &&
-		(cr4 & vmx_caps.cr4_fixed0) == vmx_caps.cr4_fixed0 && !(cr4 & ~vmx_caps.cr4_fixed1);
+	return (cr0 & vmx_caps.cr0_fixed0) == vmx_caps.cr0_fixed0 &&
+	       !(cr0 & ~vmx_caps.cr0_fixed1) &&
+	       (cr4 & vmx_caps.cr4_fixed0) == vmx_caps.cr4_fixed0 &&
+	       !(cr4 & ~vmx_caps.cr4_fixed1);
 }
 
 enum status vmx_cpu_on(void)

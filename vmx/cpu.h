@@ -15,7 +15,7 @@ struct vmx_cpu {
 	atomic32_t kicked;		/* set by the NMI handler, cleared before an entry */
 	atomic32_t moving;		/* a vCPU is being loaded or unloaded here */
 	atomic64_t loaded;		/* struct vcpu *, or 0 */
-	atomic64_t evict;		/* struct vcpu * that another CPU waits for; written by it */
+	atomic64_t evict;		/* struct vcpu * another CPU waits for; it writes this */
 	void *vmxon_region;
 	bool on;
 };

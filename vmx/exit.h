@@ -42,7 +42,7 @@ struct exit_io {
 struct exit_ept {
 	gpa_t address;
 	enum access access;		/* what the guest tried, or-ed */
-	enum access allowed;		/* what the entry allowed; SDM: bits 3..5 of the qualification */
+	enum access allowed;		/* what the entry did: bits 3..5 of the qualification */
 	bool linear_valid;		/* `linear` holds the guest linear address */
 	bool table_walk;		/* the access was to a guest paging structure */
 	uint64_t linear;
@@ -57,9 +57,9 @@ struct exit_cr {
 
 struct vcpu_exit {
 	enum exit_kind kind;
-	uint32_t reason;		/* basic exit reason, SDM appendix "VMX Basic Exit Reasons" */
-	uint32_t length;		/* of the instruction; where the SDM defines it for this exit, */
-	uint64_t qualification;		/* and so this: undefined for other exits */
+	uint32_t reason;		/* SDM appendix "VMX Basic Exit Reasons" */
+	uint32_t length;		/* of the instruction: as the next, */
+	uint64_t qualification;		/* undefined where the SDM defines none for the exit */
 	union {
 		struct exit_io io;
 		struct exit_ept ept;

@@ -31,13 +31,15 @@ static inline uint64_t insn_rdmsr(uint32_t msr)
 static inline void insn_wrmsr(uint32_t msr, uint64_t value)
 {
 	__asm__ volatile("wrmsr"
-			 :: "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+			 :: "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+			 : "memory");
 }
 
 static inline void insn_xsetbv(uint32_t index, uint64_t value)
 {
 	__asm__ volatile("xsetbv"
-			 :: "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+			 :: "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+			 : "memory");
 }
 
 /* read_cr0, write_cr0 and so on: a mov from and to the register. */

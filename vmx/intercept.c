@@ -10,7 +10,7 @@ enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_AC = 17, VECTOR_MC = 18 };
 enum { REASON_INVD = 13, REASON_RDPMC = 15 };
 enum { MOV_TO_CR = 0 };
 
-#define DR6_TRAPS UINT64_C(0x600f)	/* B0..B3, BD, BS: what a #DB's exit qualification reports */
+#define DR6_TRAPS UINT64_C(0x600f)	/* B0..B3, BD, BS: as a #DB's qualification has them */
 #define DR7_GD    (UINT64_C(1) << 13)
 
 /* SDM "MOV - Move to/from Control Registers": which values of CR0 fault. */

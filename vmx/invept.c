@@ -35,7 +35,8 @@ void vmx_invvpid(uint16_t vpid)
 	__asm__ volatile("invvpid %[at], %[type]"
 			 : "=@ccna"(failed) : [at] "m"(descriptor), [type] "r"(type) : "memory");
 	if (failed)
-		port_panic("INVVPID of VPID %u: %s", vpid, vmcs_error_text(vmcs_instruction_error()));
+		port_panic("INVVPID of VPID %u: %s", vpid,
+			   vmcs_error_text(vmcs_instruction_error()));
 }
 
 /*

@@ -86,7 +86,8 @@ static const char *failed_area(uint32_t reason)
 		return "invalid guest state";
 	if (reason == REASON_MSR_LOADING)
 		return "MSR loading";
-	return reason == REASON_MACHINE_CHECK ? "machine-check event" : "a reason this SDM does not list";
+	return reason == REASON_MACHINE_CHECK ? "machine-check event"
+					      : "a reason this SDM does not list";
 }
 
 /* SDM "VM-Entry Failures", exit qualification for invalid guest state. */

@@ -224,7 +224,7 @@ static void fpu_reset(struct vcpu *vcpu)
 	area[4] = 0xff;					/* FTW, abridged: all zeros, none empty */
 	*(uint32_t *)(void *)&area[24] = 0x1f80;	/* MXCSR */
 	if (vmx_caps.xsave)
-		area[512] = 1;				/* XSTATE_BV: x87 is not in its initial state */
+		area[512] = 1;				/* XSTATE_BV: x87, as it isn't initial */
 	vcpu->xcr0 = 1;
 }
 

@@ -22,7 +22,7 @@ struct vcpu {
 	uint64_t host_rsp;		/* entry.S: what the HOST_RSP field holds */
 	struct vm *vm;
 	atomic32_t cpu;			/* where it is loaded, or CPU_NONE */
-	unsigned host_cpu;		/* whose host state is in the VMCS, and whose TLB knows its VPID */
+	unsigned host_cpu;		/* its host state is in the VMCS, its TLB knows the VPID */
 	bool launched;
 	bool flush_vpid;		/* INVVPID before the next entry */
 	uint16_t vpid;

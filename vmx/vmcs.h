@@ -27,7 +27,8 @@ static inline uint64_t vmcs_read(enum vmcs_field field)
 	uint64_t value;
 
 	__asm__ goto("vmread %[field], %[value]; jna %l[failed]"
-		     : [value] "=r"(value) : [field] "r"((uint64_t)field) : "cc", "memory" : failed);
+		     : [value] "=r"(value) : [field] "r"((uint64_t)field)
+		     : "cc", "memory" : failed);
 	return value;
 failed:
 	vmcs_access_failed("VMREAD", field);

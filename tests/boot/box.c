@@ -22,7 +22,8 @@ static void map_memory(struct box *box)
 	for (unsigned level = LEVEL_512G; level > LEVEL_4K; level--)
 		*box_entry(box, level, 0) = link_to(box_entry(box, level - 1, 0));
 	for (uint64_t at = 0; at < BOX_BYTES; at += PAGE_SIZE)
-		*box_entry(box, LEVEL_4K, at) = box_hpa(box, at).raw | EPT_R | EPT_W | EPT_X | EPT_WB;
+		*box_entry(box, LEVEL_4K, at) =
+			box_hpa(box, at).raw | EPT_R | EPT_W | EPT_X | EPT_WB;
 }
 
 /* Identity, so that a snippet's addresses mean the same in every mode. */

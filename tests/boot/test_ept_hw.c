@@ -305,11 +305,12 @@ static void large_leaf(unsigned level)
 
 	box_create(&box, vmx_ept_caps()->accessed_dirty ? BOX_ACCESSED_DIRTY : BOX_PLAIN);
 	word = box_hpa(&box, BOX_PAGE(5) + 24).raw;
-	/* At 1 GiB the guest has no paging structures of its own: the 2 MiB leaf stands below it. */
+	/* At 1 GiB the guest has no paging structures of its own: the 2 MiB leaf is below it. */
 	at = level == LEVEL_1G ? bytes : 2 * bytes;
 	entry = level == LEVEL_1G ? box_entry(&box, level, 0) + 1 : box_entry(&box, level, at);
 	*entry = (word & ~(bytes - 1)) | RWX | EPT_WB | EPT_LARGE;
-	*box_word(&box, BOX_TABLES + PAGE_SIZE + 8) = UINT64_C(0x40000000) | 0xe7;	/* 1 GiB page */
+	/* The guest's own map of it: a 1 GiB page. */
+	*box_word(&box, BOX_TABLES + PAGE_SIZE + 8) = UINT64_C(0x40000000) | 0xe7;
 	at += word & (bytes - 1);
 
 	*box_word(&box, BOX_PAGE(5) + 24) = 0x4242;

@@ -36,7 +36,8 @@ BOOT_TEST("vmx/inject_exception_real", NEEDS_VMX)
 
 	box_create(&box, BOX_PLAIN);
 	box_start(&box, BOX_REAL, SNIPPET(real));
-	*box_word(&box, BOX_IDT + VECTOR_GP * 4) = BOX_CODE + 6;	/* 0000:1006, the first HLT */
+	/* 0000:1006, the first HLT */
+	*box_word(&box, BOX_IDT + VECTOR_GP * 4) = BOX_CODE + 6;
 	vcpu_inject_exception(box.vcpu, VECTOR_GP, 0);
 	box_run_to_hlt(box.vcpu);
 	expect_equal(*box_word(&box, BOX_WORDS), 0);

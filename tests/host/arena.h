@@ -5,7 +5,7 @@
  *	struct arena arena;
  *	struct host *host = arena_open(&arena, 64);		64 MiB of RAM from 0
  *	...
- *	arena_close(&arena);					checks the host, and that nothing leaked
+ *	arena_close(&arena);					checks the host, and for leaks
  *
  * The allocator is watched: freed 4 KiB frames are filled with ARENA_POISON, all freed frames
  * are forbidden to AddressSanitizer until they are lent again, and any allocation can be refused.

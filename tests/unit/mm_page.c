@@ -148,7 +148,7 @@ static void buddy_against_model(void **state)
 
 static void buddy_over_torn_ranges(void **state)
 {
-	/* Unsorted, adjacent, odd ends, one smaller than a page, one with no whole page, one empty. */
+	/* Unsorted, adjacent, odd ends; smaller than a page, without a whole page, empty. */
 	static const struct ram_range ranges[] = {
 		{ { 90 * MIB + 1 }, { 101 * MIB + 5 } },
 		{ { 0x1001 }, { 0x9f000 } },

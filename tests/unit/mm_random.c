@@ -248,7 +248,8 @@ static void step_lookup(void)
 	enum status status = mm_lookup(space, hva(BASE + i * PAGE_SIZE + 5), access, &page);
 
 	if (rights[i] < least) {
-		assert_int_equal(status, rights[i] == UNMAPPED ? STATUS_NOT_FOUND : STATUS_NO_ACCESS);
+		assert_int_equal(status, rights[i] == UNMAPPED ? STATUS_NOT_FOUND
+							       : STATUS_NO_ACCESS);
 		return;
 	}
 	assert_int_equal(status, STATUS_OK);

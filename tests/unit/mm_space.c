@@ -90,7 +90,8 @@ static void accessed_and_dirty(void **state)
 	look_up(BASE + PAGE_SIZE, ACCESS_WRITE);
 	assert_int_equal(entry(BASE + PAGE_SIZE).pte.bits & (PTE_A | PTE_D), PTE_A);
 	assert_int_equal(entry(BASE).pte.bits & (PTE_P | PTE_U | PTE_NX), PTE_P | PTE_U | PTE_NX);
-	assert_int_equal(folio_mapcount(arena.host, ptr_to_pfn(entry(BASE).slot)), 0);	/* a table */
+	/* The slot's frame is a table. */
+	assert_int_equal(folio_mapcount(arena.host, ptr_to_pfn(entry(BASE).slot)), 0);
 }
 
 static void lookup_says_frame_level_rights(void **state)
@@ -128,9 +129,10 @@ static void levels_of_faults(void **state)
 {
 	(void)state;
 	map(BASE + PAGE_SIZE, 5 * MIB, LEVEL_2M);
-	assert_int_equal(look_up(BASE + MIB, ACCESS_READ).level, LEVEL_4K);	/* starts too late */
+	/* The first 2 MiB begin before the VMA does, the last end after it. */
+	assert_int_equal(look_up(BASE + MIB, ACCESS_READ).level, LEVEL_4K);
 	assert_int_equal(look_up(BASE + 3 * MIB, ACCESS_READ).level, LEVEL_2M);
-	assert_int_equal(look_up(BASE + 5 * MIB, ACCESS_READ).level, LEVEL_4K);	/* ends too early */
+	assert_int_equal(look_up(BASE + 5 * MIB, ACCESS_READ).level, LEVEL_4K);
 	map(BASE + 8 * MIB, 2 * MIB, LEVEL_4K);
 	assert_int_equal(look_up(BASE + 8 * MIB, ACCESS_READ).level, LEVEL_4K);
 
@@ -352,7 +354,8 @@ static void vmas_split_and_merge(void **state)
 	assert_int_equal(space->vma_count, 4);
 	assert_int_equal(space_unmap(space, hva(BASE + MIB / 2), 2 * MIB), STATUS_OK);
 	assert_int_equal(space->vma_count, 3);
-	assert_int_equal(space_map(space, hva(BASE), MIB, PROTECTION_READ, LEVEL_4K), STATUS_EXISTS);
+	assert_int_equal(space_map(space, hva(BASE), MIB, PROTECTION_READ, LEVEL_4K),
+			 STATUS_EXISTS);
 	assert_int_equal(space_map(space, hva(BASE + MIB), 4 * MIB, PROTECTION_READ, LEVEL_4K),
 			 STATUS_EXISTS);
 	assert_int_equal(space_unmap(space, hva(BASE), GIB), STATUS_OK);
