@@ -304,6 +304,9 @@ static void sum_up(struct run *run, const struct options *options, const struct 
 	struct machine_status status;
 
 	machine_read_status(run->machine, &status);
+	/* Plain letters, and below whatever the guest has drawn: ECMA-48 SGR and CUP. */
+	if (run->raw)
+		print("\033[m\033[999;1H\n");
 	print("guest: %s ended: %s\n", options->name, status.why);
 	print_exit_bars(run->machine);
 	machine_print_stats(run->machine);
