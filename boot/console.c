@@ -207,7 +207,7 @@ static void print_stats(char *arguments)
 	print_stat("host_pages_total", stats.pages_total, "pages");
 	print_stat("host_pages_free", stats.pages_free, "pages");
 	print_stat("host_metadata", stats.metadata_bytes, "bytes");
-	print_stat("host_metadata_per_page", stats.metadata_bytes_per_page, "bytes/page");
+	print_stat("host_metadata_bytes_per_page", stats.metadata_bytes_per_page, "bytes");
 	print_stat("tsc", tsc_hz(), "Hz");
 	print("# the TSC's rate is %s\n", clock_source());
 	print_stat("cpus", cpu_count(), "CPUs");

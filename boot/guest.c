@@ -256,7 +256,7 @@ static void print_exit_bars(struct machine *machine)
 {
 	enum { BAR = 50 };
 	static const char full[BAR + 1] = "##################################################";
-	uint64_t exits[EXIT_KINDS], most = 0;
+	uint64_t exits[EXIT_KINDS] = { 0 }, most = 0;
 
 	for (unsigned kind = 0; kind < EXIT_KINDS; kind++)
 		exits[kind] = machine_exits(machine, (enum exit_kind)kind);

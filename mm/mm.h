@@ -30,7 +30,7 @@ MUST_USE enum status host_create(const struct ram_range *ranges, unsigned count,
 struct host_stats {
 	uint64_t pages_total;		/* frames handed to the buddy allocator at creation */
 	uint64_t pages_free;
-	uint64_t metadata_bytes;	/* all metadata, and what it comes to for a 4 KiB page */
+	uint64_t metadata_bytes;	/* all metadata; and for a 4 KiB page, rounded up */
 	uint64_t metadata_bytes_per_page;
 };
 void host_read_stats(struct host *host, struct host_stats *out);

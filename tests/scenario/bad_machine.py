@@ -10,7 +10,7 @@ MACHINES = {
     "no_1g_pages": (engines.Boot("qemu", pvh=suites.ELF, model="qemu64"), "no 1 GiB pages"),
     "little_memory": (engines.Boot("qemu", pvh=suites.ELF, mem=32), "at least 64 MiB"),
     "little_memory_bios": (engines.Boot("qemu", iso=suites.ISO, mem=48), "at least 64 MiB"),
-    # Not q35: SeaBIOS makes tables for that by itself, and PVH passes what it made.
+    # Not q35: there the firmware has tables to offer even with acpi=off.
     "no_acpi": (engines.Boot("qemu", pvh=suites.ELF, board="pc,acpi=off"), "no MADT"),
 }
 SECONDS = 60
