@@ -181,6 +181,20 @@ static void handle_nmi(void)
 	      1u << EXIT_EXCEPTION | 1u << EXIT_OTHER | 1u << EXIT_EPT_VIOLATION |               \
 	      1u << EXIT_EPT_MISCONFIGURATION)
 
+/*
+ * A slice is over; so it is after an exit that vmx has answered, since each entry starts the timer
+ * anew: a guest that does nothing but exit would go on for ever. True when there is another slice.
+ */
+static bool next_slice(struct vcpu *vcpu, uint64_t *left)
+{
+	insn_irq_window();
+	if (*left && *left <= vcpu->slice)
+		return false;
+	*left -= *left ? vcpu->slice : 0;
+	set_timer(vcpu, *left);
+	return true;
+}
+
 /* True when the guest shall go on. *left: ticks that it may still run; 0 without a limit. */
 static __attribute__((noinline))
 bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
@@ -193,16 +207,13 @@ bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
 		insn_irq_window();
 		return false;
 	}
-	if (exit->kind == EXIT_TIMER) {
-		insn_irq_window();
-		if (*left && *left <= vcpu->slice)
+	if (exit->kind != EXIT_TIMER) {
+		vcpu_requeue_event();
+		if (!intercept_exit(vcpu, exit))
 			return false;
-		*left -= *left ? vcpu->slice : 0;
-		set_timer(vcpu, *left);
-		return true;
+		exit->kind = EXIT_TIMER;
 	}
-	vcpu_requeue_event();
-	return intercept_exit(vcpu, exit);
+	return next_slice(vcpu, left);
 }
 
 static IN_PLACE enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)

@@ -105,6 +105,12 @@ snippet_\name\()_end:
 	jmp	1b
 	END watch
 
+/* Nothing but exits that vmx answers, for ever, interrupts off. */
+	SNIPPET invd
+1:	invd
+	jmp	1b
+	END invd
+
 	.code32
 	SNIPPET watch32
 1:	mov	(%esi), %eax

@@ -209,3 +209,16 @@ BOOT_TEST("vmx/event_cut_off", NEEDS_VMX)
 	expect_equal(vcpu_reg(box.vcpu, REG_RSP), BOX_STACK - 4 * 8);
 	box_destroy(&box);
 }
+
+/* A guest that lives on exits that vmx answers is given no more time than any other. */
+BOOT_TEST("vmx/answered_for_ever", NEEDS_VMX)
+{
+	struct vcpu_exit exit;
+	struct box box;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_LONG, SNIPPET(invd));
+	box_run(box.vcpu, &exit);
+	expect_equal(exit.kind, EXIT_TIMER);
+	box_destroy(&box);
+}
