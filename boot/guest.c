@@ -87,8 +87,6 @@ static enum task_result keyboard_step(struct task *task)
 
 	if (atomic_read(&run->over))
 		return TASK_DONE;
-	if (in - atomic_read(&run->typed_out) == TYPED_MAX)
-		return TASK_IDLE;
 
 	int byte = serial_get();
 
@@ -98,8 +96,11 @@ static enum task_result keyboard_step(struct task *task)
 		machine_kill(run->machine, "ended from the console");
 		return TASK_DONE;
 	}
-	run->typed[in % TYPED_MAX] = (uint8_t)byte;
-	atomic_write(&run->typed_in, in + 1);
+	/* What a guest leaves unread is lost: the escape key must not have to wait behind it. */
+	if (in - atomic_read(&run->typed_out) < TYPED_MAX) {
+		run->typed[in % TYPED_MAX] = (uint8_t)byte;
+		atomic_write(&run->typed_in, in + 1);
+	}
 	return TASK_AGAIN;
 }
 

@@ -4,6 +4,7 @@ One machine meets all of them and must still run the demo at the end.
 """
 import struct
 import tempfile
+import time
 from pathlib import Path
 
 import scenario
@@ -48,6 +49,14 @@ def bad_files() -> dict:
     }
 
 
+def deaf() -> bytes:
+    """It jumps to itself: it reads nothing and never ends."""
+    elf = bytearray(elf32([(0x100000, 4096, 4096)]))
+    struct.pack_into("<I", elf, 24, 0x100800)		# the entry point
+    elf[0x800:0x802] = b"\xeb\xfe"
+    return bytes(elf)
+
+
 def refused(console: scenario.Console, name: str) -> object:
     """One line that says why, then the status line; nothing more."""
     lines = [line for line in console.command(f"guest {name} mem=32") if line.strip()]
@@ -56,6 +65,16 @@ def refused(console: scenario.Console, name: str) -> object:
     if len(lines) != 2:
         wrong.append(f"expected two lines, found {len(lines)}: {' / '.join(lines[:6])}")
     return scenario.check("bad_guest/" + name, wrong)
+
+
+def escaped(console: scenario.Console) -> object:
+    """The escape key ends a guest that leaves unread all that was typed before it."""
+    console.session.say("guest deaf mem=32")
+    for _ in range(20):
+        console.session.runs.send(b"x" * 20)
+        time.sleep(0.05)
+    lines = console.command("\x1d")
+    return scenario.check("bad_guest/deaf", scenario.missing(lines, "ended from the console"))
 
 
 def endured(console: scenario.Console, name: str, status: int) -> object:
@@ -67,12 +86,13 @@ def run(context) -> list:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         files = {}
-        for name, content in bad_files().items():
+        for name, content in {**bad_files(), "deaf": deaf()}.items():
             files[name] = Path(folder) / name
             files[name].write_bytes(content)
         try:
             with scenario.Console(context, files) as console:
-                results += [refused(console, name) for name in files]
+                results += [refused(console, name) for name in bad_files()]
+                results.append(escaped(console))
                 for name, status in (("triple", 2), ("nowhere", 2), ("ports", 0), ("msrs", 0),
                                      ("devices", 0), ("demo", 0)):
                     results.append(endured(console, name, status))
