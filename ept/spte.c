@@ -11,12 +11,14 @@ static const char *hardware_fault(spte_t s, unsigned level)
 	if (!(s.bits & SPTE_R))
 		return "rights without R";
 	if (spte_is_table(s))
-		return s.bits & (SPTE_TYPE | UINT64_C(1) << 6) ? "reserved bits in a table" : NULL;
+		return s.bits & (SPTE_TYPE | SPTE_IGNORE_PAT) ? "reserved bits in a table" : NULL;
 	if (level > LEVEL_1G)
 		return "a leaf above level 3";
 	if (spte_frame(s).raw & (level_pages(level) - 1))
 		return "a large leaf whose frame is not aligned";
-	return type == SPTE_WRITE_BACK ? NULL : "memory type is not write-back";
+	if (type != SPTE_WRITE_BACK)
+		return "memory type is not write-back";
+	return s.bits & SPTE_IGNORE_PAT ? NULL : "memory type is left to the guest's PAT";
 }
 
 static const char *software_fault(spte_t s)

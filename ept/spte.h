@@ -33,6 +33,8 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_RIGHTS        (SPTE_R | SPTE_W | SPTE_X)
 #define SPTE_TYPE          (UINT64_C(7) << 3)
 #define SPTE_WRITE_BACK    (UINT64_C(6) << 3)
+/* The guest's own PAT has no say: its memory is cached as the host that owns it caches it. */
+#define SPTE_IGNORE_PAT    (UINT64_C(1) << 6)
 #define SPTE_LEAF          (UINT64_C(1) << 7)
 #define SPTE_A             (UINT64_C(1) << 8)
 #define SPTE_D             (UINT64_C(1) << 9)
@@ -86,7 +88,7 @@ static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
 	uint64_t write = SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D;
 
 	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
-			 SPTE_A | SPTE_R | SPTE_X | (host_writable ? write : 0) };
+			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | (host_writable ? write : 0) };
 }
 
 /*

@@ -10,6 +10,7 @@
 #include "ept/ept.h"
 
 enum exit_kind {
+	EXIT_OTHER,			/* whatever is none of those below: see `reason` */
 	EXIT_EXCEPTION,			/* an exception that was asked for (vm_catch_exceptions) */
 	EXIT_INTERRUPT,			/* external interrupt: the host has handled it */
 	EXIT_KICK,			/* NMI: somebody wants this CPU out of the guest */
@@ -27,7 +28,6 @@ enum exit_kind {
 	EXIT_EPT_MISCONFIGURATION,
 	EXIT_XSETBV,
 	EXIT_INVALID_INSTRUCTION,	/* VMX, GETSEC, ... in the guest: give it #UD */
-	EXIT_OTHER,			/* see `reason` */
 	EXIT_KINDS
 };
 

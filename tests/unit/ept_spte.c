@@ -18,8 +18,8 @@ static void leaves(void **state)
 	spte_t rw = spte_make_leaf(pfn(0x12345), true), ro = spte_make_leaf(pfn(0x12345), false);
 
 	(void)state;
-	assert_int_equal(rw.bits, 0x0030000012345bb7);
-	assert_int_equal(ro.bits, 0x00000000123459b5);
+	assert_int_equal(rw.bits, 0x0030000012345bf7);
+	assert_int_equal(ro.bits, 0x00000000123459f5);
 	assert_true(spte_present(rw) && spte_is_leaf(rw) && !spte_is_table(rw));
 	assert_true(spte_writable(rw) && spte_dirty(rw) && spte_accessed(rw));
 	assert_true(spte_host_writable(rw) && spte_mmu_writable(rw));
@@ -102,6 +102,7 @@ static void rules(void **state)
 		{ rw + 0x1000, 2, "a large leaf whose frame is not aligned" },
 		{ rw + 0x200000, 3, "a large leaf whose frame is not aligned" },
 		{ rw & ~SPTE_TYPE, 1, "memory type is not write-back" },
+		{ rw & ~SPTE_IGNORE_PAT, 1, "memory type is left to the guest's PAT" },
 		{ table, 1, "a table below level 2" },
 		{ rw & ~SPTE_MMU_WRITABLE, 1, "writable, but not MMU-writable" },
 		{ rw & ~SPTE_HOST_WRITABLE, 1, "MMU-writable, but not host-writable" },
