@@ -110,7 +110,9 @@ static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event
 	notifier_end(space, &range);
 }
 
-enum status space_unmap(struct space *space, hva_t start, uint64_t bytes)
+/* EVENT_UNMAP: the mapping goes too. EVENT_CLEAR: it stays, the next touch finds zeros. */
+static enum status take_away(struct space *space, hva_t start, uint64_t bytes,
+			     enum mm_event event)
 {
 	uint64_t end = start.raw + bytes;
 	enum status status = space_check_range(start, bytes);
@@ -122,30 +124,23 @@ enum status space_unmap(struct space *space, hva_t start, uint64_t bytes)
 	if (vma_any(space, start.raw, end)) {
 		status = prepare(space, start.raw, end);
 		if (status == STATUS_OK) {
-			zap(space, start.raw, end, EVENT_UNMAP);
-			vma_remove(space, start.raw, end);
+			zap(space, start.raw, end, event);
+			if (event == EVENT_UNMAP)
+				vma_remove(space, start.raw, end);
 		}
 	}
 	write_unlock(&space->lock);
 	return status;
 }
 
+enum status space_unmap(struct space *space, hva_t start, uint64_t bytes)
+{
+	return take_away(space, start, bytes, EVENT_UNMAP);
+}
+
 enum status space_discard(struct space *space, hva_t start, uint64_t bytes)
 {
-	uint64_t end = start.raw + bytes;
-	enum status status = space_check_range(start, bytes);
-
-	if (status != STATUS_OK)
-		return status;
-
-	write_lock(&space->lock);
-	if (vma_any(space, start.raw, end)) {
-		status = prepare(space, start.raw, end);
-		if (status == STATUS_OK)
-			zap(space, start.raw, end, EVENT_CLEAR);
-	}
-	write_unlock(&space->lock);
-	return status;
+	return take_away(space, start, bytes, EVENT_CLEAR);
 }
 
 static void change_rights(struct space *space, uint64_t start, uint64_t end,
