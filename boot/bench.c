@@ -116,4 +116,4 @@ static void bench_command(char *arguments)
 	machine_destroy(machine);
 }
 
-CONSOLE_COMMAND("bench", "what an exit and a first touch cost, in TSC ticks", bench_command)
+CONSOLE_COMMAND("bench", ": what an exit and a first touch cost, in TSC ticks", bench_command)
