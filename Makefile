@@ -128,6 +128,10 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 	@touch $@
 .PRECIOUS: $(BUILD)/host/%.o $(BUILD)/unit/%
 
+# ---------------------------------------------------------------- what has rules of its own
+
+-include tests/explore/rules.mk tests/mutants/rules.mk tests/fuzz/rules.mk
+
 # ---------------------------------------------------------------- checks
 
 CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \

@@ -32,7 +32,7 @@ MAY_INCLUDE = {
     "boot": ["boot/*"] + GUEST_PUBLIC + VMX_PUBLIC + EPT_PUBLIC + MM_PUBLIC + TEST_PUBLIC,
     "tests": ["*"],
     "tests/host": ["*"], "tests/unit": ["*"], "tests/boot": ["*"], "tests/scenario": ["*"],
-    "tests/tools": ["*"],
+    "tests/tools": ["*"], "tests/explore": ["*"], "tests/mutants": ["*"], "tests/fuzz": ["*"],
 }
 
 # What a freestanding compiler provides, and the declarations of boot/string.c's functions.
