@@ -76,7 +76,8 @@ clean:
 # ---------------------------------------------------------------- the image
 
 IMAGE_SOURCES := $(wildcard boot/*.[cS] vmx/*.[cS] mm/*.c mm/base/*.c ept/*.c guest/machine/*.c \
-	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft_cpu.c)
+	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft*.c \
+	    tests/host/agree*.c)
 IMAGE_OBJECTS := $(IMAGE_SOURCES:%=$(BUILD)/image/%.o)
 
 $(BUILD)/image/%.o: % Makefile

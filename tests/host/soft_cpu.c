@@ -1,56 +1,45 @@
 /*
- * The walk follows SDM "EPT Translation Mechanism": from the deepest entry that is cached, or the
- * root, down to a leaf. Each read of an entry, each setting of A and of D is a step of its own,
- * and A and D are set by compare-and-exchange: an entry that has changed since it was read is
- * read again, never written. Linked into the image as well.
+ * Guest-physical addresses. The walk follows SDM "EPT Translation Mechanism": from the deepest
+ * entry that is cached, or the root, down to a leaf. Each read of an entry, each setting of A and
+ * of D is a step of its own, and A and D are set by compare-and-exchange: an entry that has changed
+ * since it was read is read again, never written.
  */
-#include "ept/state.h"
-#include "tests/host/soft_cpu.h"
+#include "tests/host/soft_inside.h"
 
 enum { R = 1, W = 2, X = 4, RIGHTS = 7, LEAF = 1 << 7, A = 1 << 8, D = 1 << 9 };
-
-#define EPTP_ACCESSED_DIRTY (UINT64_C(1) << 6)
-#define ADDRESS             UINT64_C(0x000ffffffffff000)
-#define QUALIFIED_LINEAR    UINT64_C(0x180)	/* a linear address is known; its translation */
+enum { LOG_ENTRIES = 512 };
 
 void soft_cpu_init(struct soft_cpu *cpu, struct ept *ept)
 {
 	__builtin_memset(cpu, 0, sizeof(*cpu));
 	cpu->ept = ept;
-	cpu->eptp = ept_pointer(ept);
+	cpu->eptp = ept ? ept_pointer(ept) : 0;
 	cpu->physical_bits = 46;
+	cpu->pml_index = LOG_ENTRIES - 1;
 }
 
-/* ------------------------------------------------------------------ what is cached */
+/* ------------------------------------------------------------------ invalidation */
 
-/* SDM "Information That May Be Cached": translations and paging-structure entries alike. */
-static struct soft_cached *cache_place(struct soft_cpu *cpu, gpa_t address, unsigned level)
-{
-	return &cpu->cache[level][(address.raw >> level_shift(level)) % SOFT_CACHE_SETS];
-}
-
-static struct soft_cached *cache_find(struct soft_cpu *cpu, gpa_t address, unsigned level)
-{
-	struct soft_cached *cached = cache_place(cpu, address, level);
-
-	return cached->valid && cached->tag == address.raw >> level_shift(level) ? cached : NULL;
-}
-
+/*
+ * SDM "Operations that Invalidate Cached Mappings": guest-physical and combined mappings alike. The
+ * soft CPU has no combined ones: it puts linear and guest-physical mappings together at each
+ * access, so both have to go.
+ */
 void soft_invept(struct soft_cpu *cpu)
 {
-	for (unsigned level = 1; level <= SOFT_LEVELS; level++)
-		for (unsigned i = 0; i < SOFT_CACHE_SETS; i++)
-			cpu->cache[level][i].valid = false;
+	soft_cache_drop_context(&cpu->guest_physical, soft_context(cpu), 1);
+	soft_cache_drop_context(&cpu->linear, soft_context(cpu), 1);
+}
+
+void soft_invept_all(struct soft_cpu *cpu)
+{
+	soft_cache_drop_all(&cpu->guest_physical);
+	soft_cache_drop_all(&cpu->linear);
 }
 
 void soft_evict(struct soft_cpu *cpu, gpa_t address)
 {
-	for (unsigned level = 1; level <= SOFT_LEVELS; level++) {
-		struct soft_cached *cached = cache_find(cpu, address, level);
-
-		if (cached)
-			cached->valid = false;
-	}
+	soft_cache_drop(&cpu->guest_physical, soft_context(cpu), address.raw);
 }
 
 /* ------------------------------------------------------------------ one entry */
@@ -60,115 +49,190 @@ static bool is_leaf(uint64_t entry, unsigned level)
 	return level == 1 || (level <= 3 && entry & LEAF);
 }
 
-/* SDM "EPT Misconfigurations". Execute-only translations are not supported by this processor. */
+/* SDM "EPT Misconfigurations". */
 static bool is_misconfigured(const struct soft_cpu *cpu, uint64_t entry, unsigned level)
 {
 	uint64_t rights = entry & RIGHTS, type = entry >> 3 & 7;
-	uint64_t beyond = ADDRESS & ~((UINT64_C(1) << cpu->physical_bits) - 1);
 
-	if (rights == W || rights == (W | X) || rights == X || entry & beyond)
+	if (rights == W || rights == (W | X) || entry & soft_beyond(cpu))
+		return true;
+	if (rights == X && !cpu->execute_only)
 		return true;
 	if (!is_leaf(entry, level))
 		return entry & (level == 4 ? 0xf8 : 0x78);
 	return type == 2 || type == 3 || type == 7 ||
-	       entry & (level_bytes(level) - 1) & ADDRESS;
+	       entry & (level_bytes(level) - 1) & SOFT_ADDRESS;
 }
 
-/*
- * Sets flags in the entry that was read there. SDM "Accessed and Dirty Flags for EPT". False: it
- * is no longer what it was.
- */
-static bool set_flags(const struct soft_cpu *cpu, atomic64_t *place, uint64_t *entry,
-		      uint64_t flags)
+bool soft_set_flags(struct soft_cpu *cpu, atomic64_t *place, uint64_t *entry, uint64_t flags)
 {
-	if (!(cpu->eptp & EPTP_ACCESSED_DIRTY) || (*entry & flags) == flags)
+	if ((*entry & flags) == flags)
 		return true;
-	if (!atomic_cmpxchg(place, entry, *entry | flags))
+	if (cpu->between)
+		cpu->between(cpu);
+	if (cpu->broken & SOFT_TWIN_PLAIN_STORE)
+		atomic_write(place, *entry | flags);
+	else if (!atomic_cmpxchg(place, entry, *entry | flags))
 		return false;
 	*entry |= flags;
 	return true;
 }
 
+/* ------------------------------------------------------------------ A, D and the log */
+
+/*
+ * SDM "Page-Modification Logging": D first, then the log, then the index; the index may go from 0
+ * to 0xffff. (Bochs writes the log first. On one processor that can't be seen.)
+ */
+static void log_page(struct soft_cpu *cpu, gpa_t address)
+{
+	atomic64_t *log = hpa_to_ptr(hpa(cpu->pml_address));
+
+	atomic_write(&log[cpu->pml_index], address.raw & PAGE_MASK);
+	cpu->pml_index--;
+}
+
+enum flagged { FLAGGED, CHANGED, LOG_FULL };
+
+/*
+ * SDM "Accessed and Dirty Flags for EPT": one flag of an entry that is being used. "Page-
+ * Modification Logging": before any of them is set, the index has to be in range.
+ */
+static enum flagged set_flag(struct soft_cpu *cpu, gpa_t address, atomic64_t *place,
+			     uint64_t *entry, uint64_t flag)
+{
+	if (!(cpu->eptp & EPTP_ACCESSED_DIRTY) || *entry & flag)
+		return FLAGGED;
+	if (cpu->pml && cpu->pml_index >= LOG_ENTRIES)
+		return LOG_FULL;
+	if (!soft_set_flags(cpu, place, entry, flag))
+		return CHANGED;
+	if (cpu->pml && flag == D)
+		log_page(cpu, address);
+	return FLAGGED;
+}
+
+static enum flagged set_both(struct soft_cpu *cpu, gpa_t address, atomic64_t *place,
+			     uint64_t *entry, bool dirty)
+{
+	enum flagged flagged = set_flag(cpu, address, place, entry, A);
+
+	return flagged == FLAGGED && dirty ? set_flag(cpu, address, place, entry, D) : flagged;
+}
+
 /* ------------------------------------------------------------------ the walk */
 
-static struct soft_exit violation(struct soft_cpu *cpu, gpa_t address, enum access access,
-				  uint64_t rights)
+static struct soft_exit ends(enum soft_kind kind, gpa_t address, uint64_t linear)
 {
+	return (struct soft_exit){ kind, address, 0, linear };
+}
+
+/* SDM "Exit Qualification for EPT Violations". */
+static struct soft_exit violation(struct soft_cpu *cpu, gpa_t address,
+				  const struct soft_request *request, uint64_t rights)
+{
+	if (request->quiet)
+		return ends(SOFT_VIOLATION, address, 0);
 	/* SDM "Operations that Invalidate Cached Mappings": a violation forgets that address. */
 	soft_evict(cpu, address);
-	cpu->violations++;
+	atomic_bump(&cpu->violations, 1);
 	return (struct soft_exit){ SOFT_VIOLATION, address,
-				   (uint64_t)access | rights << 3 | QUALIFIED_LINEAR };
+				   (uint64_t)request->access | rights << 3 | request->about,
+				   request->linear };
 }
 
-/* The deepest cached entry to go on from: its level, or 5 for the root. */
-static unsigned cached_level(struct soft_cpu *cpu, gpa_t address, enum access access)
+/* A write by a translation that was cached clean has to set D in memory. */
+static bool needs_dirty(const struct soft_cpu *cpu, const struct soft_cached *cached,
+			enum access access)
 {
-	unsigned level = 1;
+	return access & ACCESS_WRITE && cpu->eptp & EPTP_ACCESSED_DIRTY && !(cached->entry & D) &&
+	       !(cpu->broken & SOFT_TWIN_CLEAN_WRITE);
+}
 
-	for (; level <= SOFT_LEVELS; level++) {
-		struct soft_cached *cached = cache_find(cpu, address, level);
+/* The deepest cached entry to go on from, and its level; NULL and 5: the root. */
+static const struct soft_cached *deepest(struct soft_cpu *cpu, gpa_t address, enum access access,
+					 unsigned *level)
+{
+	for (*level = 1; *level <= SOFT_LEVELS; ++*level) {
+		const struct soft_cached *cached = soft_cache_find(
+			cpu, &cpu->guest_physical, soft_context(cpu), address.raw, *level);
 
-		if (!cached)
-			continue;
-		/* A write by a translation that was cached clean has to set D in memory. */
-		if (is_leaf(cached->entry, level) && access & ACCESS_WRITE &&
-		    cpu->eptp & EPTP_ACCESSED_DIRTY && !(cached->entry & D))
-			continue;
-		break;
+		if (cached && !(is_leaf(cached->entry, *level) && needs_dirty(cpu, cached, access)))
+			return cached;
 	}
-	return level;
+	return NULL;
 }
 
-static struct soft_exit translate(struct soft_cpu *cpu, gpa_t address, enum access access,
-				  hpa_t *out)
+/* Where the walk stands: the entry that was used last, and what it and those above it allow. */
+struct walk { unsigned level; uint64_t entry, rights; };
+
+/* One level further down. SOFT_DONE: `walk` stands on the next entry, which is cached. */
+static struct soft_exit descend(struct soft_cpu *cpu, gpa_t address,
+				const struct soft_request *request, struct walk *walk)
 {
-	unsigned level = cached_level(cpu, address, access);
-	struct soft_cached *cached = level <= SOFT_LEVELS ? cache_find(cpu, address, level) : NULL;
-	uint64_t entry = cached ? cached->entry : cpu->eptp;
-	uint64_t rights = cached ? cached->rights : RIGHTS;
+	unsigned level = walk->level - 1;
+	atomic64_t *table = hpa_to_ptr(hpa(walk->entry & SOFT_ADDRESS));
+	atomic64_t *place = &table[level_index(address.raw, level)];
+	uint64_t entry = atomic_read(place), rights;
+	enum flagged flagged;
 
-	while (level > SOFT_LEVELS || !is_leaf(entry, level)) {
-		atomic64_t *table = hpa_to_ptr(hpa(entry & ADDRESS));
+	do {
+		bool leaf = is_leaf(entry, level);
 
-		level--;
-		atomic64_t *place = &table[level_index(address.raw, level)];
-		uint64_t above = rights, flags;
+		/* SDM "EPT Violations": not present. */
+		if (!(entry & RIGHTS))
+			return violation(cpu, address, request, 0);
+		/* SDM "EPT Misconfigurations": they come before rights. */
+		if (is_misconfigured(cpu, entry, level))
+			return ends(SOFT_MISCONFIGURATION, address, request->linear);
+		/* SDM "EPT Violations": the rights of all levels together. */
+		rights = walk->rights & entry;
+		if (leaf && (rights & request->access) != request->access)
+			return violation(cpu, address, request, rights);
+		flagged = set_both(cpu, address, place, &entry,
+				   leaf && request->access & ACCESS_WRITE);
+		if (flagged == LOG_FULL)
+			return ends(SOFT_PML_FULL, address, request->linear);
+	} while (flagged == CHANGED);
+	soft_cache_keep(&cpu->guest_physical, soft_context(cpu), address.raw, level, entry, rights);
+	*walk = (struct walk){ level, entry, rights };
+	return ends(SOFT_DONE, address, request->linear);
+}
 
-		entry = atomic_read(place);
-		do {
-			if (!(entry & RIGHTS))
-				return violation(cpu, address, access, 0);
-			if (is_misconfigured(cpu, entry, level))
-				return (struct soft_exit){ SOFT_MISCONFIGURATION, address, 0 };
-			rights = above & entry;
-			if (is_leaf(entry, level) && (rights & access) != access)
-				return violation(cpu, address, access, rights);
-			flags = is_leaf(entry, level) && access & ACCESS_WRITE ? D : 0;
-		} while (!set_flags(cpu, place, &entry, A) ||
-			 !set_flags(cpu, place, &entry, flags));
-		*cache_place(cpu, address, level) = (struct soft_cached){
-			true, address.raw >> level_shift(level), entry, rights };
+struct soft_exit soft_translate(struct soft_cpu *cpu, gpa_t address,
+				const struct soft_request *request, hpa_t *out)
+{
+	struct walk walk = { SOFT_LEVELS + 1, cpu->eptp, RIGHTS };
+
+	if (!cpu->eptp) {
+		*out = hpa(address.raw);
+		return ends(SOFT_DONE, address, request->linear);
+	}
+
+	const struct soft_cached *cached = deepest(cpu, address, request->access, &walk.level);
+
+	if (cached)
+		walk = (struct walk){ walk.level, cached->entry, cached->rights };
+	while (walk.level > SOFT_LEVELS || !is_leaf(walk.entry, walk.level)) {
+		struct soft_exit exit = descend(cpu, address, request, &walk);
+
+		if (exit.kind != SOFT_DONE)
+			return exit;
 	}
 	/* Rights that were cached count, even if memory would allow more by now. */
-	if ((rights & access) != access)
-		return violation(cpu, address, access, rights);
-	*out = hpa((entry & ADDRESS & ~(level_bytes(level) - 1)) |
-		   (address.raw & (level_bytes(level) - 1)));
-	return (struct soft_exit){ SOFT_DONE, address, 0 };
+	if ((walk.rights & request->access) != request->access)
+		return violation(cpu, address, request, walk.rights);
+
+	uint64_t within = level_bytes(walk.level) - 1;
+
+	*out = hpa((walk.entry & SOFT_ADDRESS & ~within) | (address.raw & within));
+	return ends(SOFT_DONE, address, request->linear);
 }
 
-struct soft_exit soft_access(struct soft_cpu *cpu, gpa_t address, enum access access,
-			     uint64_t *value)
+/* ------------------------------------------------------------------ one access */
+
+void soft_perform(hpa_t where, enum access access, uint64_t *value)
 {
-	hpa_t where = hpa(0);
-
-	check(!(address.raw & 7));
-	struct soft_exit exit = translate(cpu, address, access, &where);
-
-	if (exit.kind != SOFT_DONE)
-		return exit;
-
 	atomic64_t *word = hpa_to_ptr(where);
 
 	if (!(access & ACCESS_WRITE))
@@ -177,84 +241,18 @@ struct soft_exit soft_access(struct soft_cpu *cpu, gpa_t address, enum access ac
 		*value = atomic_xchg(word, *value);
 	else
 		atomic_write(word, *value);
-	return exit;
 }
 
-/* ------------------------------------------------------------------ a guest on it */
-
-void soft_enter(struct soft_cpu *cpu)
-{
-	check(!cpu->inside);
-	cpu->entries++;
-	/* Before ept_enter: a kick from then on is for this entry, and stays. */
-	atomic_write(&cpu->kicked, 0);
-	if (ept_enter(cpu->ept) == EPT_INVALIDATE && !cpu->deaf)
-		soft_invept(cpu);
-	cpu->inside = true;
-}
-
-void soft_leave(struct soft_cpu *cpu)
-{
-	if (cpu->inside)
-		ept_leave(cpu->ept);
-	cpu->inside = false;
-}
-
-static bool is_kicked(struct soft_cpu *cpu)
-{
-	if (cpu->polls)
-		return atomic_read(&cpu->ept->generation) !=
-		       ept_this_cpu(cpu->ept)->invalidated_at;
-	return atomic_read(&cpu->kicked);
-}
-
-/* Between two instructions: gone if somebody asked for it, then in again. */
-static void take_kick(struct soft_cpu *cpu)
-{
-	if (cpu->inside && is_kicked(cpu)) {
-		cpu->kicks++;
-		soft_leave(cpu);
-	}
-	if (!cpu->inside)
-		soft_enter(cpu);
-}
-
-static enum fault_result run(struct soft_cpu *cpu, gpa_t address, enum access access,
+struct soft_exit soft_access(struct soft_cpu *cpu, gpa_t address, enum access access,
 			     uint64_t *value)
 {
-	for (;;) {
-		take_kick(cpu);
-		struct soft_exit exit = soft_access(cpu, address, access, value);
+	struct soft_request request = { access, QUALIFIED_TRANSLATION, address.raw, false };
+	hpa_t where = hpa(0);
 
-		if (exit.kind == SOFT_DONE)
-			return FAULT_FIXED;
-		soft_leave(cpu);
-		if (exit.kind == SOFT_MISCONFIGURATION)
-			port_panic("EPT misconfiguration at 0x%lx", address.raw);
+	check(!(address.raw & 7) && access);
+	struct soft_exit exit = soft_translate(cpu, address, &request, &where);
 
-		enum fault_result result = ept_fault(cpu->ept, address, access);
-
-		if (result != FAULT_FIXED && result != FAULT_SPURIOUS && result != FAULT_RETRY)
-			return result;
-	}
-}
-
-enum fault_result soft_load(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
-{
-	return run(cpu, address, ACCESS_READ, value);
-}
-
-enum fault_result soft_store(struct soft_cpu *cpu, gpa_t address, uint64_t value)
-{
-	return run(cpu, address, ACCESS_WRITE, &value);
-}
-
-enum fault_result soft_fetch(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
-{
-	return run(cpu, address, ACCESS_EXEC, value);
-}
-
-enum fault_result soft_exchange(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
-{
-	return run(cpu, address, (enum access)(ACCESS_READ | ACCESS_WRITE), value);
+	if (exit.kind == SOFT_DONE)
+		soft_perform(where, access, value);
+	return exit;
 }

@@ -1,51 +1,7 @@
 /* The soft CPU against the SDM: what it walks, sets, caches, forgets and complains about. */
-#include "tests/unit/ept_fixture.h"
-
-static struct soft_cpu *const cpu = &soft[1];
-
-/* The slot on each level for guest address 0. */
-static spte_slot_t *slot_of_level(unsigned level)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gfn(0), 1);
-
-	while (ept_walk_next(&walk))
-		if (walk.level == level)
-			return walk.slot;
-	return NULL;
-}
-
-static uint64_t bits_of(unsigned level) { return slot_read(slot_of_level(level)).bits; }
-
-static void put(unsigned level, uint64_t bits)
-{
-	slot_xchg(slot_of_level(level), (spte_t){ bits });
-	soft_invept(cpu);
-}
-
-static struct soft_exit access_page(unsigned access)
-{
-	uint64_t value = 5;
-
-	return soft_access(cpu, gpa(0), (enum access)access, &value);
-}
-
-static int open_mapped(void **state)
-{
-	open_small(state);
-	lend(PAGE_SIZE, LEVEL_4K);
-	return fault(0, ACCESS_WRITE) == FAULT_FIXED ? 0 : -1;
-}
+#include "tests/unit/soft_fixture.h"
 
 /* ---------------------------------- SDM "Exit Qualification for EPT Violations" */
-
-static void expect_violation(unsigned access, uint64_t rights)
-{
-	struct soft_exit exit = access_page(access);
-
-	assert_int_equal(exit.kind, SOFT_VIOLATION);
-	assert_int_equal(exit.address.raw, 0);
-	assert_int_equal(exit.qualification, 0x180 | rights << 3 | access);
-}
 
 static void qualifications(void **state)
 {
@@ -129,13 +85,6 @@ static void misconfigurations(void **state)
 }
 
 /* ---------------------------------- SDM "Accessed and Dirty Flags for EPT" */
-
-static void clear_flags(void)
-{
-	for (unsigned level = 1; level <= 4; level++)
-		slot_and_not(slot_of_level(level), SPTE_A | SPTE_D);
-	soft_invept(cpu);
-}
 
 static void accessed_and_dirty(void **state)
 {
@@ -249,7 +198,7 @@ static void exchange_and_fetch(void **state)
 	assert_int_equal(value, 11);
 	assert_int_equal(soft_load(cpu, gpa(PAGE_SIZE), &value), FAULT_NO_REGION);
 	port_set_cpu(0);
-	assert_int_equal(cpu->violations, 1);
+	assert_int_equal(atomic_read(&cpu->violations), 1);
 }
 
 /* The image's way of hearing of a shootdown: it looks for a new generation itself. */
@@ -259,16 +208,14 @@ static void polls(void **state)
 	kick_hook(NULL);
 	cpu->polls = true;
 	store_on(1, 0, 3);
-	uint64_t kicks = cpu->kicks;
+	uint64_t kicks = atomic_read(&cpu->kicks);
 
 	assert_int_equal(load_on(1, 0), 3);
-	assert_int_equal(cpu->kicks, kicks);
+	assert_int_equal(atomic_read(&cpu->kicks), kicks);
 	atomic_add(&ept->generation, 1);
 	assert_int_equal(load_on(1, 0), 3);
-	assert_int_equal(cpu->kicks, kicks + 1);
+	assert_int_equal(atomic_read(&cpu->kicks), kicks + 1);
 }
-
-#define soft_test(name) cmocka_unit_test_setup_teardown(name, open_mapped, close_ept)
 
 int main(void)
 {

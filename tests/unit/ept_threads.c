@@ -51,7 +51,7 @@ static void compare(struct guest *guest, uint64_t page, uint64_t value)
 	if (value == guest->stored[page])
 		return;
 	guest->wrong++;
-	if (soft[guest->number].deaf)
+	if (soft[guest->number].broken)
 		_exit(1);
 }
 
@@ -215,7 +215,7 @@ static void open_guests(bool deaf)
 	for (unsigned i = 0; i < GUESTS; i++) {
 		guests[i].number = i + 1;
 		guests[i].random = 12345 + i;
-		soft[i + 1].deaf = deaf;
+		soft[i + 1].broken = deaf ? SOFT_TWIN_DEAF : 0;
 		kick_attach(i + 1, &soft[i + 1]);
 	}
 }

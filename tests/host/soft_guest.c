@@ -1,0 +1,133 @@
+/*
+ * The soft CPU's upper half: what vmx, and an operating system below a process, do around the
+ * processor. SDM names end here; the contracts are ept/ept.h's and mm/space.h's.
+ */
+#include "ept/state.h"
+#include "mm/space.h"
+#include "tests/host/soft_inside.h"
+
+/* ------------------------------------------------------------------ a guest on it */
+
+void soft_enter(struct soft_cpu *cpu)
+{
+	check(!cpu->inside);
+	atomic_bump(&cpu->entries, 1);
+	/* Before ept_enter: a kick from then on is for this entry, and stays. */
+	atomic_write(&cpu->kicked, 0);
+	if (ept_enter(cpu->ept) == EPT_INVALIDATE && !(cpu->broken & SOFT_TWIN_DEAF))
+		soft_invept(cpu);
+	cpu->inside = true;
+}
+
+void soft_leave(struct soft_cpu *cpu)
+{
+	if (cpu->inside)
+		ept_leave(cpu->ept);
+	cpu->inside = false;
+}
+
+static bool is_kicked(struct soft_cpu *cpu)
+{
+	if (cpu->polls)
+		return atomic_read(&cpu->ept->generation) !=
+		       ept_this_cpu(cpu->ept)->invalidated_at;
+	return atomic_read(&cpu->kicked);
+}
+
+/* Between two instructions: gone if somebody asked for it, then in again. */
+static void take_kick(struct soft_cpu *cpu)
+{
+	if (cpu->inside && is_kicked(cpu)) {
+		atomic_bump(&cpu->kicks, 1);
+		soft_leave(cpu);
+	}
+	if (!cpu->inside)
+		soft_enter(cpu);
+}
+
+/* FAULT_FIXED and its like: enter again. */
+static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
+{
+	switch (exit.kind) {
+	case SOFT_VIOLATION:
+		return ept_fault(cpu->ept, exit.address, (enum access)(exit.qualification & 7));
+	case SOFT_PML_FULL:
+		if (!cpu->pml_full)
+			port_panic("the page-modification log is full, and nobody empties it");
+		cpu->pml_full(cpu);
+		return FAULT_FIXED;
+	case SOFT_MISCONFIGURATION:
+		port_panic("EPT misconfiguration at 0x%lx", exit.address.raw);
+	case SOFT_PAGE_FAULT:
+		port_panic("page fault in the guest at 0x%lx, error code 0x%lx", exit.linear,
+			   exit.qualification);
+	case SOFT_DONE:
+		break;
+	}
+	return FAULT_FIXED;
+}
+
+static enum fault_result run(struct soft_cpu *cpu, uint64_t address, enum access access,
+			     uint64_t *value)
+{
+	for (;;) {
+		take_kick(cpu);
+		struct soft_exit exit = soft_linear_access(cpu, address, access, value);
+
+		if (exit.kind == SOFT_DONE)
+			return FAULT_FIXED;
+		soft_leave(cpu);
+
+		enum fault_result result = answer(cpu, exit);
+
+		if (result != FAULT_FIXED && result != FAULT_SPURIOUS && result != FAULT_RETRY)
+			return result;
+	}
+}
+
+enum fault_result soft_load(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
+{
+	return run(cpu, address.raw, ACCESS_READ, value);
+}
+
+enum fault_result soft_store(struct soft_cpu *cpu, gpa_t address, uint64_t value)
+{
+	return run(cpu, address.raw, ACCESS_WRITE, &value);
+}
+
+enum fault_result soft_fetch(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
+{
+	return run(cpu, address.raw, ACCESS_EXEC, value);
+}
+
+enum fault_result soft_exchange(struct soft_cpu *cpu, gpa_t address, uint64_t *value)
+{
+	return run(cpu, address.raw, (enum access)(ACCESS_READ | ACCESS_WRITE), value);
+}
+
+enum fault_result soft_run(struct soft_cpu *cpu, struct soft_step *steps, unsigned count)
+{
+	enum fault_result result = FAULT_FIXED;
+
+	for (unsigned i = 0; i < count && result == FAULT_FIXED; i++)
+		result = run(cpu, steps[i].address, steps[i].access, &steps[i].value);
+	return result;
+}
+
+/* ------------------------------------------------------------------ a host process on it */
+
+enum status soft_process(struct soft_cpu *cpu, struct space *space, hva_t address,
+			 enum access access, uint64_t *value)
+{
+	for (;;) {
+		struct soft_exit exit = soft_linear_access(cpu, address.raw, access, value);
+
+		if (exit.kind == SOFT_DONE)
+			return STATUS_OK;
+		check(exit.kind == SOFT_PAGE_FAULT);
+		enum status status = fault_in(space, address.raw, access);
+
+		if (status != STATUS_OK)
+			return status;
+	}
+}
