@@ -36,6 +36,7 @@ help:
 	@echo 'make check   the part of it that needs no emulator, for every commit'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'
+	@echo 'make mutants each seeded defect and the test that killed it (ALL=1 sampled ones too)'
 	@echo 'make tidy    clang-tidy, cppcheck, gcc -fanalyzer, formatting'
 	@echo
 	@echo 'run and debug take ENGINE FIRMWARE CPUS MEM GUEST INITRD CMDLINE GUEST_MEM VCPUS'

@@ -7,8 +7,9 @@
  *	...
  *	arena_close(&arena);					checks the host, and for leaks
  *
- * The allocator is watched: freed 4 KiB frames are filled with ARENA_POISON, all freed frames
- * are forbidden to AddressSanitizer until they are lent again, and any allocation can be refused.
+ * The allocator is watched: freed 4 KiB frames are filled with ARENA_POISON (a lock among it is
+ * held for ever), all freed frames are forbidden to AddressSanitizer until they are lent again, and
+ * any allocation can be refused.
  */
 #ifndef TESTS_HOST_ARENA_H
 #define TESTS_HOST_ARENA_H
@@ -20,7 +21,7 @@
 
 #include "mm/host.h"
 
-enum { ARENA_POISON = 0x6b, ARENA_RANGES_MAX = 16 };
+enum { ARENA_POISON = 0xeb, ARENA_RANGES_MAX = 16 };
 
 struct arena {
 	struct page_watch watch;

@@ -90,6 +90,8 @@ def programs() -> list:
     unit = [Program("unit/" + path.stem, [str(ROOT / "build/unit" / path.stem)])
             for path in sorted((ROOT / "tests/unit").glob("*.c"))]
     return unit + [
+        Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 900,
+                one_test=True),
         Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
         Program("check/globals", ["python3", "-B", "tests/tools/no_globals.py", "build/image"],

@@ -186,15 +186,18 @@ static void region_edges(void **state)
 {
 	(void)state;
 	map_host(BACKING, 8 * MIB, LEVEL_2M);
-	add_region(1, 1535, BACKING + PAGE_SIZE, LEVEL_2M);	/* 4 KiB .. 6 MiB */
+	add_region(1, 1791, BACKING + PAGE_SIZE, LEVEL_2M);	/* 4 KiB .. 7 MiB */
 	assert_int_equal(fault(PAGE_SIZE, ACCESS_READ), FAULT_FIXED);
 	assert_int_equal(fault(2 * MIB, ACCESS_READ), FAULT_FIXED);
 	assert_int_equal(fault(6 * MIB - 1, ACCESS_READ), FAULT_FIXED);
+	assert_int_equal(fault(7 * MIB - 1, ACCESS_READ), FAULT_FIXED);
 	assert_int_equal(level_at(PAGE_SIZE), LEVEL_4K);
 	assert_int_equal(level_at(0), 0);
 	assert_int_equal(level_at(2 * MIB), LEVEL_2M);
 	assert_int_equal(level_at(4 * MIB), LEVEL_2M);
-	assert_int_equal(fault(6 * MIB, ACCESS_READ), FAULT_NO_REGION);
+	assert_int_equal(level_at(7 * MIB - 1), LEVEL_4K);
+	assert_int_equal(level_at(6 * MIB), 0);
+	assert_int_equal(fault(7 * MIB, ACCESS_READ), FAULT_NO_REGION);
 }
 
 static void cpu_without_large_pages(void **state)

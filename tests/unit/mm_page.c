@@ -403,6 +403,20 @@ static void zeroed(void **state)
 	assert_int_equal(arena.refused, 1);
 }
 
+/* A hole inside a section has metadata, and a block of RAM below it that is not its own. */
+static void holes_beside_blocks(void **state)
+{
+	static const struct ram_range ranges[] = {
+		{ { 0 }, { 0x2000 } }, { { 0x10000 }, { 4 * MIB } },
+	};
+
+	(void)state;
+	arena_open_ranges(&arena, ranges, 2);
+	for (uint64_t frame = 2; frame < 16; frame++)
+		assert_true(panics(folio_get(arena.host, pfn(frame)), "not memory"));
+	arena_close(&arena);
+}
+
 /* host_verify sees each kind of damage. A panic leaves host->lock held. */
 static void damage_is_seen(void **state)
 {
@@ -459,6 +473,7 @@ int main(void)
 		cmocka_unit_test(metadata_alone),
 		cmocka_unit_test(metadata_goes_to_the_smallest_range),
 		cmocka_unit_test(exhaustion),
+		cmocka_unit_test(holes_beside_blocks),
 		IN_ARENA(references),
 		IN_ARENA(misuse_is_named),
 		IN_ARENA(marks),

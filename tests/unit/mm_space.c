@@ -263,6 +263,7 @@ static void rights(void **state)
 	assert_int_equal(space_protect(space, hva(BASE + MIB), PAGE_SIZE, PROTECTION_NONE),
 			 STATUS_OK);
 	assert_int_equal(mm_lookup(space, hva(BASE + MIB), ACCESS_READ, &page), STATUS_NO_ACCESS);
+	assert_int_equal(mm_peek(space, hva(BASE + MIB), &page), STATUS_NOT_FOUND);
 	assert_int_equal(space_read(space, hva(BASE + MIB), &byte, 1), STATUS_NO_ACCESS);
 	space_verify(space);
 	uint64_t moved;
