@@ -50,6 +50,8 @@ void arena_fail_from_order(struct arena *arena, unsigned order);
 
 /* This thread is that CPU. A thread that says nothing is CPU 0. */
 void port_set_cpu(unsigned cpu);
+/* Called whenever a wait looks in vain; NULL: nothing. Set while there is one thread. */
+void port_look_hook(void (*hook)(void));
 
 /*
  * True when the statement panics and the message holds the text. What it held locked stays

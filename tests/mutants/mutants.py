@@ -242,6 +242,7 @@ def run_sampled(suite: Suite, pool: ThreadPoolExecutor) -> list:
             if result:
                 results.append(result)
                 progress.step(result.name)
+                print_results([result])
     return results
 
 
@@ -260,13 +261,13 @@ def report_sampled(results: list) -> bool:
 # ---------------------------------------------------------------- what is printed
 
 
-def print_table(results: list) -> None:
+def print_results(results: list) -> None:
     shown = [r for r in results if not QUIET or r.verdict != KILLED]
     widths = [max((len(getattr(r, field)) for r in shown), default=0)
               for field in ("name", "verdict", "test")]
     for r in shown:
         print(f"{r.name:{widths[0]}} | {r.verdict:{widths[1]}} | {r.test:{widths[2]}} | "
-              f"{r.rule} | {r.how}")
+              f"{r.rule} | {r.how}", flush=True)
 
 
 def survivors(results: list) -> list:
@@ -277,11 +278,10 @@ def main() -> int:
     suite = Suite()
     with ThreadPoolExecutor(jobs()) as pool:
         named = run_named(suite, pool)
-        print_table(named)
+        print_results(named)
         sampled = []
         if os.environ.get("ALL", "") not in ("", "0"):
             sampled = run_sampled(suite, pool)
-            print_table(sampled)
     failed = any(result.verdict != KILLED for result in named)
     every = named + sampled
     if sampled:

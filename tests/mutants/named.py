@@ -333,4 +333,52 @@ MEMORY = [
            "if (false)", "a mapping does not cover another", SPACE + "vmas_split_and_merge"),
 ]
 
-NAMED = SHOOTDOWN + FUNNEL + FAULTS + FRAMES + MEMORY
+
+def unlocked(kind: str, word: str, file: str, function: str, rule: str, test: str) -> Mutant:
+    return Mutant(f"{function.replace('_', '-')}-without-{kind}-lock", file,
+                  f"{kind}_lock({word});", "", rule, test, within=function,
+                  also=(f"{kind}_unlock({word});", ""))
+
+
+OF_SPACE = [unlocked(kind, "&space->lock", "mm/" + file, function, rule, test) for
+            kind, file, function, rule, test in (
+    ("write", "space.c", "space_map", "VMAs change alone", "unit/mm_locks:of_a_space"),
+    ("write", "space.c", "take_away", "entries go alone", "unit/mm_locks:of_a_space"),
+    ("write", "space.c", "space_protect", "rights change alone", "unit/mm_locks:of_a_space"),
+    ("write", "space.c", "space_split", "leaves split alone", "unit/mm_locks:of_a_space"),
+    ("write", "migrate.c", "space_migrate", "pages move alone", "unit/mm_locks:of_a_space"),
+    ("write", "verify.c", "space_verify", "rules hold between changes", "unit/mm_locks:of_a_space"),
+    ("write", "notifier.c", "notifier_register", "no listener comes inside a bracket",
+     "unit/mm_locks:of_a_space"),
+    ("write", "notifier.c", "notifier_unregister", "no listener goes inside a bracket",
+     "unit/mm_locks:of_a_space"),
+    ("read", "space.c", "space_invalidate", "the listeners stand still in a bracket",
+     "unit/mm_locks:of_a_space"),
+    ("read", "lookup.c", "mm_lookup", "a walk meets no freed table", "unit/mm_locks:of_a_space"),
+    ("read", "lookup.c", "mm_peek", "a walk meets no freed table", "unit/mm_locks:of_a_space"),
+    ("read", "lookup.c", "copy_all", "a page stays while it is copied", "unit/mm_locks:of_a_space"),
+    ("read", "fault.c", "fault_in", "a plan sees whole VMAs", "unit/mm_locks:of_a_space"),
+    ("write", "fault.c", "fault_in", "a leaf is installed alone", "unit/mm_locks:fault_installs"),
+)]
+
+OF_HOST = [unlocked("spin", "&host->lock", "mm/" + file, function, "free lists change alone",
+                    "unit/mm_locks:of_a_host") for file, function in (
+    ("page.c", "page_alloc"), ("page.c", "page_free"), ("verify.c", "host_verify"),
+    ("host.c", "host_read_stats"),
+)]
+
+OF_EPT = [unlocked(kind, "&ept->lock", "ept/" + file, function, rule, "unit/ept_locks:" + test) for
+          kind, file, function, rule, test in (
+    ("write", "region.c", "ept_region_add", "regions change alone", "of_an_ept"),
+    ("write", "region.c", "ept_region_remove", "regions change alone", "of_an_ept"),
+    ("read", "region.c", "ept_region_find", "a region is read whole", "of_an_ept"),
+    ("read", "fault.c", "begin", "U21: region and sequence belong together", "of_an_ept"),
+    ("read", "fault.c", "map", "U21: what was looked up is compared and mapped under the lock",
+     "fault_maps"),
+    ("write", "fault.c", "map", "U24: what stands in the way is taken away alone",
+     "fault_replaces"),
+    ("write", "notify.c", "range_start", "U22: a bracket begins alone", "of_an_ept"),
+    ("write", "notify.c", "release", "the end of the space is alone", "of_its_end"),
+)]
+
+NAMED = SHOOTDOWN + FUNNEL + FAULTS + FRAMES + MEMORY + OF_SPACE + OF_HOST + OF_EPT

@@ -127,7 +127,7 @@ def dropped(code: str) -> list:
 def commute(one: str, other: str) -> bool:
     """Two assignments without calls, of which none reads what the other writes."""
     places = [re.split(r" [-+|&]?= |\+\+|--", text)[0] for text in (one, other)]
-    return "(" not in one + other and places[0] not in other and places[1] not in one
+    return not re.search(r"\w\(", one + other) and places[0] not in other and places[1] not in one
 
 
 def neighbours(code: str, text: str) -> list:
@@ -166,15 +166,16 @@ def unordered(code: str) -> list:
 
 
 def changes_of(file: str, text: str) -> list:
-    code, found = blanked(text), []
+    code, found = blanked(text), {}
     for begin, end in bodies(code):
         body, inside = code[begin:end], text[begin:end]
         for maker in (swapped_tokens(body), constants(body), dropped(body),
                       neighbours(body, inside), negated(body), unlocked(body), unordered(body)):
             for kind, edits in maker:
                 moved = tuple((a + begin, b + begin, new) for a, b, new in edits)
-                found.append(Change(file, kind, moved, text))
-    return found
+                change = Change(file, kind, moved, text)
+                found.setdefault(change.applied(), change)
+    return list(found.values())
 
 
 def all_changes() -> dict:

@@ -220,6 +220,20 @@ static void a_gigabyte_folio(void **state)
 	host_verify(arena.host);
 	folio_put(arena.host, second);
 	folio_put(arena.host, pfn_add(head, 12345));
+
+	/* Lent in halves, and one again. */
+	pfn_t halves[8];
+	unsigned count = 0;
+
+	while (folio_alloc(arena.host, ORDER_1G - 1, &halves[count]) == STATUS_OK)
+		count++;
+	assert_int_equal(count, 5);
+	while (count)
+		folio_put(arena.host, halves[--count]);
+	head = take(ORDER_1G);
+	second = take(ORDER_1G);
+	folio_put(arena.host, head);
+	folio_put(arena.host, second);
 	arena_close(&arena);
 }
 
@@ -236,6 +250,7 @@ static void bad_ranges(void **state)
 		{ { { { 0 }, { 0x1000 } } }, 1, STATUS_OK },
 		{ { { { 0x2000 }, { 0x1000 } } }, 1, STATUS_BAD_RANGE },
 		{ { { { 0 }, { RAM_END } } }, 1, STATUS_BAD_RANGE },
+		{ { { { MIB }, { RAM_END - PAGE_SIZE + 1 } } }, 1, STATUS_BAD_RANGE },
 		{ { { { 0 }, { UINT64_MAX } } }, 1, STATUS_BAD_RANGE },
 		{ { { { UINT64_MAX }, { 0 } } }, 1, STATUS_BAD_RANGE },
 		{ { { { 0 }, { MIB } }, { { MIB - 1 }, { 2 * MIB } } }, 2, STATUS_EXISTS },

@@ -50,7 +50,7 @@ static struct mm_page look_up(uint64_t address, enum access access)
 }
 
 /* The entry behind an address, as the tables have it. */
-static struct place entry(uint64_t address) NOT_CHECKED
+static inline struct place entry(uint64_t address) NOT_CHECKED
 {
 	return table_find(space, address);
 }

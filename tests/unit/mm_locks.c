@@ -1,0 +1,176 @@
+/* What mm.h and space.h say of locks: each operation waits for who holds one that it takes. */
+#include "tests/unit/space_fixture.h"
+#include "tests/unit/lock_fixture.h"
+
+static int open_watched(void **state)
+{
+	int failed = open_space(state);
+
+	if (!failed)
+		watch_locks(arena.host);
+	return failed;
+}
+
+static int close_watched(void **state)
+{
+	port_look_hook(NULL);
+	return close_space(state);
+}
+
+static void op_map(void)
+{
+	static uint64_t at;
+
+	map(at, PAGE_SIZE, LEVEL_4K);
+	at += PAGE_SIZE;
+}
+
+static void op_unmap(void)
+{
+	assert_int_equal(space_unmap(space, hva(GIB), MIB), STATUS_OK);
+}
+
+static void op_discard(void) { assert_int_equal(space_discard(space, hva(GIB), MIB), STATUS_OK); }
+
+static void op_protect(void)
+{
+	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ_WRITE),
+			 STATUS_OK);
+}
+
+static void op_split(void) { assert_int_equal(space_split(space, hva(BASE), MIB), STATUS_OK); }
+
+static void op_migrate(void)
+{
+	uint64_t moved;
+
+	assert_int_equal(space_migrate(space, hva(BASE), MIB, &moved), STATUS_OK);
+}
+
+static void op_invalidate(void)
+{
+	assert_int_equal(space_invalidate(space, hva(BASE), MIB), STATUS_OK);
+}
+
+static void op_verify(void) { space_verify(space); }
+
+static void op_lookup(void) { look_up(BASE, ACCESS_READ); }
+
+static void op_peek(void)
+{
+	struct mm_page page;
+
+	assert_int_equal(mm_peek(space, hva(BASE), &page), STATUS_OK);
+}
+
+static void op_read(void)
+{
+	char byte;
+
+	assert_int_equal(space_read(space, hva(BASE), &byte, 1), STATUS_OK);
+}
+
+static void op_plan(void)
+{
+	assert_int_equal(fault_in(space, BASE - PAGE_SIZE, ACCESS_READ), STATUS_NOT_FOUND);
+}
+
+static struct notifier listener;
+
+static void op_register(void) { notifier_register(space, &listener); }
+static void op_unregister(void) { notifier_unregister(space, &listener); }
+
+static void of_a_space(void **state)
+{
+	(void)state;
+	map(BASE, 4 * MIB, LEVEL_2M);
+	look_up(BASE, ACCESS_WRITE);
+	takes(EXCLUSIVE, &space->lock, op_map);
+	takes(EXCLUSIVE, &space->lock, op_unmap);
+	takes(EXCLUSIVE, &space->lock, op_discard);
+	takes(EXCLUSIVE, &space->lock, op_protect);
+	takes(EXCLUSIVE, &space->lock, op_split);
+	takes(EXCLUSIVE, &space->lock, op_migrate);
+	takes(EXCLUSIVE, &space->lock, op_verify);
+	takes(SHARED, &space->lock, op_invalidate);
+	takes(SHARED, &space->lock, op_lookup);
+	takes(SHARED, &space->lock, op_peek);
+	takes(SHARED, &space->lock, op_read);
+	takes(SHARED, &space->lock, op_plan);
+	for (enum hold how = SHARED; how <= EXCLUSIVE; how++) {
+		assert_int_equal(waits_for(&space->lock, how, op_register), 1);
+		assert_int_equal(waits_for(&space->lock, how, op_unregister), 1);
+	}
+}
+
+/* A fault allocates without the lock, then installs with it. */
+static struct page_watch arena_watch;
+
+static void reader_comes(struct page_watch *self, pfn_t head, unsigned order)
+{
+	arena.watch.allocated = arena_watch.allocated;
+	arena_watch.allocated(self, head, order);
+	other_takes(&space->lock, SHARED);
+}
+
+static void fault_installs(void **state)
+{
+	(void)state;
+	map(BASE, PAGE_SIZE, LEVEL_4K);
+	arena_watch = arena.watch;
+	arena.watch.allocated = reader_comes;
+	other.waits = 0;
+	look_up(BASE, ACCESS_WRITE);
+	assert_int_equal(other.waits, 1);
+	assert_null(other.lock);
+}
+
+/* ------------------------------------------------------------------ the host's lock, a spinlock */
+
+static spinlock_t *spinning;
+
+static void on_spin(void) NOT_CHECKED
+{
+	other.waits++;
+	assert_int_equal(arena.host->pages_free, other.pages_before);
+	spin_unlock(spinning);
+}
+
+static void spins(void (*operation)(void)) NOT_CHECKED
+{
+	port_look_hook(on_spin);
+	spinning = &arena.host->lock;
+	other.waits = 0;
+	other.pages_before = arena.host->pages_free;
+	spin_lock(spinning);
+	operation();
+	assert_int_equal(other.waits, 1);
+	port_look_hook(NULL);
+}
+
+static pfn_t frame;
+
+static void op_alloc(void) { assert_int_equal(page_alloc(arena.host, 0, &frame), STATUS_OK); }
+static void op_free(void) { page_free(arena.host, frame); }
+static void op_host_verify(void) { host_verify(arena.host); }
+static void op_stats(void) { (void)pages_free(); }
+
+static void of_a_host(void **state)
+{
+	(void)state;
+	spins(op_alloc);
+	spins(op_free);
+	spins(op_host_verify);
+	spins(op_stats);
+}
+
+#define LOCKED(test) cmocka_unit_test_setup_teardown(test, open_watched, close_watched)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LOCKED(of_a_space), LOCKED(fault_installs), LOCKED(of_a_host),
+	};
+
+	return cmocka_run_group_tests_name("mm/locks", tests, NULL, NULL);
+}
