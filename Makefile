@@ -34,6 +34,7 @@ help:
 	@echo 'make run     build, choose an engine, boot, run a guest, end with a summary'
 	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
 	@echo 'make check   the part of it that needs no emulator, for every commit'
+	@echo 'make explore every interleaving of the scenarios (T= BOUND= MODEL= ENGINE= REPLAY= SHARD=i/n)'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'
 	@echo 'make mutants each seeded defect and the test that killed it (ALL=1 sampled ones too)'
@@ -68,7 +69,8 @@ check:
 
 test:
 	$(SETUP) python build check test
-	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS)
+	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS) \
+		$(BUILD)/explore/explore $(BUILD)/explore/selftest
 	@$(PYTHON) tests/tools/test.py
 
 clean:
@@ -147,7 +149,8 @@ $(BUILD)/clang/host/%.o: % Makefile
 	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
 
 .PHONY: checks objects clang-objects unit layers globals
-checks: objects clang-objects unit layers globals $(BUILD)/tools.passed
+checks: objects clang-objects unit layers globals $(BUILD)/tools.passed \
+	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)

@@ -17,6 +17,10 @@
 typedef struct { uint32_t live; } atomic32_t;
 typedef struct { uint64_t live; } atomic64_t;
 
+#ifdef EXPLORE
+#include "mm/base/explore.h"
+#else
+
 #define atomic_read(word)          __atomic_load_n(&(word)->live, __ATOMIC_ACQUIRE)
 #define atomic_write(word, value)  __atomic_store_n(&(word)->live, (value), __ATOMIC_RELEASE)
 #define atomic_read_relaxed(word)  __atomic_load_n(&(word)->live, __ATOMIC_RELAXED)
@@ -51,4 +55,5 @@ static inline void atomic_bump(atomic64_t *counter, uint64_t by)
 	atomic_write_relaxed(counter, atomic_read_relaxed(counter) + by);
 }
 
+#endif
 #endif

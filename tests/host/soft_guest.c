@@ -67,6 +67,19 @@ static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 	return FAULT_FIXED;
 }
 
+/*
+ * A guest tries again at once. Explored, it would do so without end: until the brackets are closed
+ * each attempt is like the one before.
+ */
+static void wait_for_host(struct soft_cpu *cpu)
+{
+#ifdef EXPLORE
+	await(!atomic_read(&cpu->ept->brackets));
+#else
+	(void)cpu;
+#endif
+}
+
 static enum fault_result run(struct soft_cpu *cpu, uint64_t address, enum access access,
 			     uint64_t *value)
 {
@@ -80,7 +93,9 @@ static enum fault_result run(struct soft_cpu *cpu, uint64_t address, enum access
 
 		enum fault_result result = answer(cpu, exit);
 
-		if (result != FAULT_FIXED && result != FAULT_SPURIOUS && result != FAULT_RETRY)
+		if (result == FAULT_RETRY)
+			wait_for_host(cpu);
+		else if (result != FAULT_FIXED && result != FAULT_SPURIOUS)
 			return result;
 	}
 }

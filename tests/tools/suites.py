@@ -92,6 +92,8 @@ def programs() -> list:
     return unit + [
         Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 900,
                 one_test=True),
+        Program("explore/selftest", [str(ROOT / "build/explore/selftest")]),
+        Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 900),
         Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
         Program("check/globals", ["python3", "-B", "tests/tools/no_globals.py", "build/image"],

@@ -1,0 +1,472 @@
+/*
+ * Actors are coroutines, each a CPU of its own: they run from one scheduling point to the next and
+ * hand back. Here are the verbs of mm/base/explore.h and the store buffers of x86-TSO (Intel SDM
+ * "Memory Ordering in P6 and More Recent Processor Families"; the model is that of Sewell and
+ * others, "x86-TSO: A Rigorous and Usable Programmer's Model"): a store waits in a FIFO of its CPU,
+ * whose own loads see it; it drains at any time; a locked operation and a fence wait for an empty
+ * buffer. A plain store goes to memory at once: two plain accesses to one word are either ordered
+ * by locks, which drain, or a race, which search.c reports.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/base/port.h"
+#include "tests/explore/internal.h"
+
+/* So many accesses that nobody shares make a point all the same: a loop may have no other. */
+enum { JUDGE = EXPLORE_ACTORS, NOBODY = -2, ALONE_MAX = 5000 };
+
+static char stacks[EXPLORE_ACTORS + 1][STACK_BYTES] __attribute__((aligned(4096)));
+static int running = NOBODY;		/* an actor, or -1 for the judge */
+static void *scheduler;			/* the stack pointer of who switched to an actor */
+static void (*functions[EXPLORE_ACTORS + 1])(void);
+static char failure[256];
+
+struct machine machine;
+void (*machine_watch)(const struct event *event);
+
+void explore_switch(void **save, void *load);
+
+static struct actor *control(unsigned i)
+{
+	return (struct actor *)(void *)(stacks[i] + STACK_BYTES) - 1;
+}
+
+struct actor *actor(unsigned i) { return control(i); }
+int running_actor(void) { return running; }
+
+bool on_stack(const void *at)
+{
+	return (const char *)at >= stacks[0] && (const char *)at < stacks[0] + sizeof(stacks);
+}
+
+static struct actor *self(void) { return running >= 0 ? control((unsigned)running) : NULL; }
+static unsigned me(void) { return running < 0 ? JUDGE : (unsigned)running; }
+
+static void hand_back(void)
+{
+	explore_switch(&control(me())->stack_pointer, scheduler);
+}
+
+/* Until the scheduler lets this actor make its next access. */
+static void wait_turn(enum pending pending, const struct explore_word *word)
+{
+	struct actor *actor = self();
+
+	actor->pending = pending;
+	if (word)
+		actor->word = *word;
+	hand_back();
+}
+
+/* ------------------------------------------------------------------ values */
+
+static uint64_t load(const void *at, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, at, bytes);
+	return value;
+}
+
+static void store(void *at, unsigned bytes, uint64_t value)
+{
+	memory_log(at, bytes);
+	memcpy(at, &value, bytes);
+}
+
+static const struct buffered *find_buffered(const struct actor *actor, const void *at)
+{
+	for (unsigned i = actor->buffered; i-- > 0;)
+		if (actor->buffer[i].at == at)
+			return &actor->buffer[i];
+	return NULL;
+}
+
+/* What the actor would read there now. */
+static uint64_t visible(const struct actor *actor, const void *at, unsigned bytes)
+{
+	const struct buffered *buffered = find_buffered(actor, at);
+
+	return buffered ? buffered->value : load(at, bytes);
+}
+
+static void drain_first(unsigned i)
+{
+	struct actor *actor = control(i);
+	struct buffered first = actor->buffer[0];
+	struct event event = { i, { first.at, first.bytes, NULL, NULL }, "drains",
+			       load(first.at, first.bytes), first.value };
+
+	memory_meet(first.at, first.bytes, i, true);
+	memory_record(first.at, first.bytes, true, false);
+	store(first.at, first.bytes, first.value);
+	actor->buffered--;
+	memmove(actor->buffer, actor->buffer + 1, actor->buffered * sizeof(first));
+	memset(&actor->buffer[actor->buffered], 0, sizeof(first));
+	memmove(machine.tallies[i].stores, machine.tallies[i].stores + 1,
+		actor->buffered * sizeof(uint32_t));
+	if (machine_watch)
+		machine_watch(&event);
+}
+
+void actor_settle(const void *at, unsigned bytes)
+{
+	struct actor *actor = self();
+	uint64_t start = (uint64_t)at, end = start + bytes;
+
+	for (unsigned i = actor->buffered; i-- > 0;) {
+		uint64_t held = (uint64_t)actor->buffer[i].at;
+
+		if (held < end && held + actor->buffer[i].bytes > start) {
+			for (unsigned n = 0; n <= i; n++)
+				drain_first((unsigned)running);
+			return;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ the verbs */
+
+static void tell(const struct explore_word *word, const char *verb, uint64_t before, uint64_t after)
+{
+	struct event event = { (unsigned)running, *word, verb, before, after };
+
+	if (machine_watch)
+		machine_watch(&event);
+}
+
+/* Stops for the scheduler if anybody could tell; then the access counts. */
+static void reach(enum pending pending, const struct explore_word *word, bool write)
+{
+	struct actor *actor = self();
+	bool shared = memory_meet(word->at, word->bytes, (unsigned)running, write);
+	bool must_drain = pending == PENDING_LOCKED && actor->buffered;
+
+	if (actor->look_again)
+		actor->look_again = false;
+	else if (shared || must_drain || machine.every_access || ++machine.alone > ALONE_MAX)
+		wait_turn(pending, word);
+	memory_record(word->at, word->bytes, write, false);
+	machine.tallies[running].accesses++;
+}
+
+static void watch(struct actor *actor, const struct explore_word *word, uint64_t value)
+{
+	check(actor->watched < WATCHES);
+	actor->watches[actor->watched++] = (struct watched){ word->at, word->bytes, value };
+}
+
+uint64_t explore_read(struct explore_word word)
+{
+	struct actor *actor = self();
+
+	if (!actor)
+		return load(word.at, word.bytes);
+	/* Even of its own store in the buffer: that may drain before, and be overwritten. */
+	reach(PENDING_READ, &word, false);
+
+	uint64_t value = visible(actor, word.at, word.bytes);
+
+	if (actor->awaiting)
+		watch(actor, &word, value);
+	tell(&word, "reads", value, value);
+	return value;
+}
+
+static void write_buffered(struct actor *actor, const struct explore_word *word, uint64_t value)
+{
+	struct tally *tally = &machine.tallies[running];
+
+	/* Entering the buffer is seen by nobody: a point only for want of room. */
+	if (actor->buffered == BUFFER_MAX || machine.every_access)
+		wait_turn(PENDING_WRITE, word);
+	tell(word, "buffers", value, value);
+	tally->stores[actor->buffered] = ++tally->accesses;
+	actor->buffer[actor->buffered++] = (struct buffered){ value, word->at, word->bytes };
+}
+
+void explore_write(struct explore_word word, uint64_t value)
+{
+	struct actor *actor = self();
+
+	if (!actor) {
+		if (running != NOBODY)
+			memory_log(word.at, word.bytes);
+		memcpy(word.at, &value, word.bytes);
+		return;
+	}
+	if (machine.model == MODEL_TSO &&
+	    (memory_meet(word.at, word.bytes, (unsigned)running, true) || machine.every_access)) {
+		write_buffered(actor, &word, value);
+		return;
+	}
+	reach(PENDING_WRITE, &word, true);
+	tell(&word, "writes", load(word.at, word.bytes), value);
+	store(word.at, word.bytes, value);
+}
+
+static uint64_t changed(enum explore_verb verb, uint64_t old, uint64_t operand)
+{
+	switch (verb) {
+	case VERB_XCHG: return operand;
+	case VERB_ADD: return old + operand;
+	case VERB_SUB: return old - operand;
+	case VERB_AND: return old & operand;
+	case VERB_OR: return old | operand;
+	}
+	return old;
+}
+
+static void store_locked(const struct explore_word *word, uint64_t value)
+{
+	if (running == NOBODY)
+		memcpy(word->at, &value, word->bytes);
+	else
+		store(word->at, word->bytes, value);
+}
+
+uint64_t explore_change(struct explore_word word, enum explore_verb verb, uint64_t operand)
+{
+	if (self())
+		reach(PENDING_LOCKED, &word, true);
+
+	uint64_t old = load(word.at, word.bytes), new = changed(verb, old, operand);
+
+	if (word.bytes == 4)
+		new = (uint32_t)new;
+	if (self())
+		tell(&word, "changes", old, new);
+	store_locked(&word, new);
+	return old;
+}
+
+bool explore_cmpxchg(struct explore_word word, void *expected, uint64_t value)
+{
+	if (self())
+		reach(PENDING_LOCKED, &word, true);
+
+	uint64_t old = load(word.at, word.bytes);
+	bool same = old == load(expected, word.bytes);
+
+	if (self())
+		tell(&word, same ? "swaps" : "fails", old, same ? value : old);
+	if (same)
+		store_locked(&word, value);
+	else
+		/* `expected` may be anywhere; it is the caller's own. */
+		memcpy(expected, &old, word.bytes);
+	return same;
+}
+
+void explore_fence(void)
+{
+	struct explore_word nothing = { &stacks, 0, "fence", "" };
+
+	if (self())
+		reach(PENDING_LOCKED, &nothing, false);
+}
+
+void explore_bump(struct explore_word word, uint64_t by)
+{
+	uint64_t value = load(word.at, word.bytes) + by;
+
+	if (running != NOBODY)
+		memory_log_unhashed(word.at);
+	memcpy(word.at, &value, word.bytes);
+}
+
+void explore_await(void)
+{
+	if (self()) {
+		self()->awaiting = true;
+		self()->watched = 0;
+	}
+}
+
+void explore_blocked(void)
+{
+	struct actor *actor = self();
+
+	if (!actor)
+		port_panic("waits for what nobody will do");
+	wait_turn(PENDING_BLOCKED, NULL);
+	actor->look_again = !machine.every_access;
+	actor->watched = 0;
+}
+
+void explore_awoken(void)
+{
+	if (self()) {
+		self()->awaiting = false;
+		self()->watched = 0;
+		memset(self()->watches, 0, sizeof(self()->watches));
+	}
+}
+
+unsigned explore_choose(unsigned n)
+{
+	struct actor *actor = self();
+	struct explore_word word = { &stacks, 0, "choice", "" };
+
+	if (!actor || n < 2)
+		return 0;
+	actor->choices = n;
+	wait_turn(PENDING_CHOICE, &word);
+	machine.tallies[running].accesses++;
+	actor->choices = 0;
+
+	unsigned choice = actor->choice;
+
+	actor->choice = 0;
+	tell(&word, "chooses", choice, choice);
+	return choice;
+}
+
+/* ------------------------------------------------------------------ mm/base/port.h */
+
+unsigned port_cpu(void) { return running < 0 ? 0 : (unsigned)running; }
+
+void port_relax(void) { port_panic("a wait that is not await()"); }
+
+void port_log(const char *format, ...) { (void)format; }
+
+_Noreturn void port_panic(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(failure, sizeof(failure), format, arguments);
+	va_end(arguments);
+	if (running == NOBODY) {
+		fprintf(stderr, "explore: panic outside of every actor: %s\n", failure);
+		exit(2);
+	}
+	machine.failure = failure;
+	hand_back();
+	abort();
+}
+
+/* ------------------------------------------------------------------ for the scheduler */
+
+static void enter(void)
+{
+	functions[me()]();
+	control(me())->pending = PENDING_DONE;
+	hand_back();
+	abort();
+}
+
+/* A stack on which explore_switch finds `enter` to return to. */
+static void prepare(unsigned i, void (*function)(void))
+{
+	struct actor *actor = control(i);
+	uint64_t *top = (uint64_t *)((uint64_t)actor & ~UINT64_C(15));
+
+	memset(stacks[i], 0, STACK_BYTES);
+	top -= 2;
+	*top = (uint64_t)enter;
+	actor->stack_pointer = top - 6;
+	actor->pending = PENDING_START;
+	functions[i] = function;
+}
+
+struct span actor_span(unsigned i)
+{
+	char *start = control(i)->stack_pointer;
+
+	return (struct span){ start, (size_t)(stacks[i] + STACK_BYTES - start) };
+}
+
+static void hash_actor(unsigned i)
+{
+	struct span span = actor_span(i);
+	const uint64_t *word = span.start;
+	uint64_t hash = span.bytes + i;
+
+	for (size_t n = span.bytes / 8; n > 1; n -= 2, word += 2)
+		hash = mix(hash ^ word[0], word[1]);
+	machine.hashes[i] = mix(hash, *word);
+}
+
+void machine_start(const struct scenario *scenario, enum explore_model model)
+{
+	machine.model = model;
+	machine.failure = NULL;
+	memset(machine.tallies, 0, sizeof(machine.tallies));
+	for (machine.count = 0;
+	     machine.count < EXPLORE_ACTORS && scenario->actors[machine.count]; machine.count++) {
+		prepare(machine.count, scenario->actors[machine.count]);
+		hash_actor(machine.count);
+	}
+}
+
+bool actor_done(unsigned i)
+{
+	return control(i)->pending == PENDING_DONE && !control(i)->buffered;
+}
+
+static bool wakes(const struct actor *actor)
+{
+	for (unsigned i = 0; i < actor->watched; i++) {
+		const struct watched *watched = &actor->watches[i];
+
+		if (visible(actor, watched->at, watched->bytes) != watched->value)
+			return true;
+	}
+	return false;
+}
+
+bool actor_can_step(unsigned i)
+{
+	const struct actor *actor = control(i);
+
+	switch (actor->pending) {
+	case PENDING_WRITE: return actor->buffered < BUFFER_MAX;
+	case PENDING_LOCKED: return !actor->buffered;
+	case PENDING_BLOCKED: return wakes(actor);
+	case PENDING_DONE: return false;
+	case PENDING_READ:
+	case PENDING_CHOICE:
+	case PENDING_START: return true;
+	}
+	return false;
+}
+
+bool actor_can_drain(unsigned i) { return control(i)->buffered; }
+
+unsigned actor_choices(unsigned i)
+{
+	return control(i)->pending == PENDING_CHOICE ? control(i)->choices : 1;
+}
+
+void actor_step(unsigned i, unsigned choice)
+{
+	struct actor *actor = control(i);
+
+	if (actor->pending == PENDING_CHOICE)
+		actor->choice = choice;
+	running = (int)i;
+	machine.alone = 0;
+	explore_switch(&scheduler, actor->stack_pointer);
+	running = NOBODY;
+	hash_actor(i);
+}
+
+void actor_drain(unsigned i)
+{
+	running = (int)i;
+	drain_first(i);
+	running = NOBODY;
+	hash_actor(i);
+}
+
+void judge_run(void (*verify)(void))
+{
+	prepare(JUDGE, verify);
+	running = -1;
+	explore_switch(&scheduler, control(JUDGE)->stack_pointer);
+	running = NOBODY;
+}

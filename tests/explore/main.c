@@ -1,0 +1,241 @@
+/*
+ * The command behind `make explore`: every scenario in both memory models, one line each.
+ *
+ *	explore [T=name] [BOUND=n] [ENGINE=stateful|plain|reduced|pct|random] [RUNS=n] [SEED=n]
+ *	        [SHARD=i/n] [REPLAY=schedule] [MODEL=sc|tso] [MOST=transitions] [LIST=1] [TAP=1]
+ *
+ * Exit 0: every search was complete and found nothing. 1: one did not. 2: a bad argument.
+ */
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/explore/internal.h"
+
+extern const struct scenario *const __start_scenarios[], *const __stop_scenarios[];
+
+static struct {
+	const char *only, *replay, *model;
+	long bound;			/* -1: as the scenario says */
+	bool list, tap;
+	unsigned shard, shards;		/* the shard-th of so many parts, from 1 */
+	struct plan plan;
+} options = { .bound = -1, .shard = 1, .shards = 1,
+	      .plan = { .most = 100000000, .depth = 3, .runs = 100000, .engine = ENGINE_STATEFUL } };
+
+static struct result result;
+static const char *running_name;
+static unsigned told;			/* TAP lines */
+
+static int complain(const char *argument, const char *expected)
+{
+	fprintf(stderr, "explore: found %s, expected %s\n", argument, expected);
+	return 2;
+}
+
+static bool engine_named(const char *name, enum engine *engine)
+{
+	static const char *const names[] = { "plain", "stateful", "reduced", "pct", "random" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(name, names[i])) {
+			*engine = (enum engine)i;
+			return true;
+		}
+	return false;
+}
+
+static bool number(const char *text, uint64_t *out)
+{
+	char *end;
+
+	*out = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end;
+}
+
+static bool read_shard(const char *text)
+{
+	char rest;
+
+	return sscanf(text, "%u/%u%c", &options.shard, &options.shards, &rest) == 2 &&
+	       options.shard && options.shard <= options.shards;
+}
+
+static int read_option(const char *argument)
+{
+	const char *value = strchr(argument, '=');
+	uint64_t n = 0;
+
+	if (!value)
+		return complain(argument, "NAME=value");
+	size_t name = (size_t)(value++ - argument);
+	bool numeric = number(value, &n);
+
+#define IS(text) (name == strlen(text) && !strncmp(argument, text, name))
+	if (!*value)
+		return 0;
+	if (IS("T"))
+		options.only = value;
+	else if (IS("REPLAY"))
+		options.replay = value;
+	else if (IS("MODEL") && (!strcmp(value, "sc") || !strcmp(value, "tso")))
+		options.model = value;
+	else if (IS("ENGINE") && engine_named(value, &options.plan.engine))
+		;
+	else if (IS("SHARD") && read_shard(value))
+		;
+	else if (IS("LIST"))
+		options.list = true;
+	else if (IS("TAP"))
+		options.tap = true;
+	else if (IS("BOUND") && numeric && n < 200)
+		options.bound = (long)n;
+	else if (IS("RUNS") && numeric)
+		options.plan.runs = n;
+	else if (IS("SEED") && numeric)
+		options.plan.seed = n;
+	else if (IS("MOST") && numeric)
+		options.plan.most = n;
+	else
+		return complain(argument, "T= BOUND=0..199 ENGINE=stateful|plain|reduced|pct|random "
+				"RUNS= SEED= SHARD=i/n REPLAY= MODEL=sc|tso MOST= LIST=1 TAP=1");
+#undef IS
+	return 0;
+}
+
+static void progress(uint64_t transitions, uint64_t states)
+{
+	if (isatty(2))
+		fprintf(stderr, "\r%s: %lu million transitions, %lu states ", running_name,
+			transitions >> 20, states);
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* The same failure with as few preemptions as there can be. */
+static void minimise(struct plan plan)
+{
+	static struct result smaller;
+
+	plan.engine = ENGINE_STATEFUL;
+	plan.progress = NULL;
+	for (plan.bound = 0; plan.bound < 6; plan.bound++) {
+		search(&plan, &smaller);
+		if (smaller.verdict == VERDICT_FAIL || smaller.verdict == VERDICT_DEADLOCK) {
+			uint64_t executions = result.executions, states = result.states;
+
+			result = smaller;
+			result.executions = executions;
+			result.states = states;
+			return;
+		}
+	}
+}
+
+static void print_bound(const struct plan *plan)
+{
+	if (plan->engine == ENGINE_PCT || plan->engine == ENGINE_RANDOM)
+		printf("%lu runs, seed %lu", plan->runs, plan->seed);
+	else if (plan->bound == UNBOUNDED)
+		printf("exhaustive");
+	else
+		printf("%d preemptions", plan->bound);
+}
+
+static bool run(const struct scenario *scenario, enum explore_model model)
+{
+	struct plan plan = options.plan;
+	double start = now();
+	char schedule[4096];
+
+	plan.scenario = scenario;
+	plan.model = model;
+	plan.progress = progress;
+	plan.seed += options.shard - 1;
+	plan.bound = options.bound >= 0 ? (int)options.bound
+		     : scenario->bound  ? (int)scenario->bound : UNBOUNDED;
+	running_name = scenario->name;
+	search(&plan, &result);
+	if (result.verdict == VERDICT_FAIL || result.verdict == VERDICT_DEADLOCK)
+		minimise(plan);
+	if (isatty(2))
+		fprintf(stderr, "\r%78s\r", "");
+	if (options.tap)
+		printf("%sok %u - explore/%s_%s # ", result.verdict == VERDICT_OK ? "" : "not ", ++told,
+		       scenario->name, model == MODEL_SC ? "sc" : "tso");
+	printf("%-10s %-28s %-3s  %8lu executions %9lu states %10lu steps  depth %3u  ",
+	       verdict_name(result.verdict), scenario->name, model_name(model), result.executions,
+	       result.states, result.transitions, result.depth);
+	print_bound(&plan);
+	printf("  %.1f s\n", now() - start);
+	if (result.verdict != VERDICT_OK) {
+		print_schedule(&result, schedule, sizeof(schedule));
+		printf("%s  must hold: %s\n", options.tap ? "#" : "", scenario->rule);
+		printf("%s  found: %s\n", options.tap ? "#" : "", result.message);
+		printf("%s  schedule: make explore T=%s MODEL=%s REPLAY=%s\n", options.tap ? "#" : "",
+		       scenario->name, model == MODEL_SC ? "sc" : "tso", schedule);
+	}
+	fflush(stdout);
+	return result.verdict == VERDICT_OK;
+}
+
+static int show(const struct scenario *scenario)
+{
+	enum explore_model model = options.model && !strcmp(options.model, "sc") ? MODEL_SC
+										 : MODEL_TSO;
+	const char *why = "";
+
+	printf("%s, %s: %s\n", scenario->name, model_name(model), scenario->rule);
+	if (replay(scenario, model, options.replay, &why))
+		return 0;
+	fprintf(stderr, "explore: found REPLAY=%s, expected a schedule of %s: %s\n", options.replay,
+		scenario->name, why);
+	return 2;
+}
+
+/* A shard takes whole searches; random engines run in every shard, each with its own seed. */
+static bool asked_for(int model, unsigned number)
+{
+	if (options.model && strcmp(options.model, model == MODEL_SC ? "sc" : "tso") != 0)
+		return false;
+	return options.plan.engine >= ENGINE_PCT || number % options.shards == options.shard - 1;
+}
+
+int main(int count, char **arguments)
+{
+	unsigned ran = 0, bad = 0, searches = 0;
+
+	for (int i = 1; i < count; i++)
+		if (read_option(arguments[i]))
+			return 2;
+	if (options.tap)
+		printf("TAP version 13\n");
+	for (const struct scenario *const *at = __start_scenarios; at < __stop_scenarios; at++) {
+		if (options.only && fnmatch(options.only, (*at)->name, 0))
+			continue;
+		ran++;
+		if (options.list) {
+			printf("%s\t%s\n", (*at)->name, (*at)->rule);
+			continue;
+		}
+		if (options.replay)
+			return show(*at);
+		for (int model = MODEL_SC; model <= MODEL_TSO; model++)
+			if (asked_for(model, searches++))
+				bad += !run(*at, (enum explore_model)model);
+	}
+	if (options.tap)
+		printf("1..%u\n", told);
+	if (!ran)
+		return complain(options.only ? options.only : "no scenario", "the name of a scenario");
+	return bad ? 1 : 0;
+}

@@ -1,0 +1,68 @@
+/* EPT faults against the host that takes memory away, and against each other. */
+#include "tests/explore/world.h"
+
+static void verify_store(void)
+{
+	check(process_loads(0) == 7);
+	world_verify();
+}
+
+/* ------------------------------------------------------------------ fault against zap */
+
+static void open_untouched(void)
+{
+	uint64_t zero = 0;
+
+	world_open(2, LEVEL_4K);
+	check(space_write(world.space, page_hva(0), &zero, sizeof(zero)) == STATUS_OK);
+}
+
+static void store_seven(void)
+{
+	guest_stores(0, 7);
+	guest_leaves();
+}
+
+static void migrate(void)
+{
+	uint64_t moved;
+
+	check(space_migrate(world.space, page_hva(0), PAGE_SIZE, &moved) == STATUS_OK);
+	check(moved == 1);
+}
+
+SCENARIO(fault_migrate, .rule = "a store that faults while its page moves is in the page (I1, I6)",
+	 .setup = open_untouched, .actors = { store_seven, migrate }, .verify = verify_store,
+	 .name_word = world_name);
+
+static void discard(void)
+{
+	check(space_discard(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+SCENARIO(fault_discard, .rule = "no frame is freed while the EPT maps it (I1, I8)",
+	 .setup = open_untouched, .actors = { store_seven, discard }, .verify = world_verify,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ two faults, one entry */
+
+SCENARIO(two_faults, .rule = "two faults on one entry make one leaf, and one set of tables (U24)",
+	 .bound = 3,
+	 .setup = open_untouched, .actors = { store_seven, store_seven }, .verify = verify_store,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ brackets */
+
+static void invalidate_first(void)
+{
+	check(space_invalidate(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+static void invalidate_both(void)
+{
+	check(space_invalidate(world.space, page_hva(0), 2 * PAGE_SIZE) == STATUS_OK);
+}
+
+SCENARIO(brackets_overlap, .rule = "brackets that overlap are one to a fault (U22)", .bound = 2,
+	 .setup = open_untouched, .actors = { store_seven, invalidate_first, invalidate_both },
+	 .verify = verify_store, .name_word = world_name);

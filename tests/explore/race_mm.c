@@ -1,0 +1,95 @@
+/* The host alone: its allocator, and what a processor sets in its tables meanwhile. */
+#include "tests/explore/world.h"
+
+static pfn_t kept;
+
+/* ------------------------------------------------------------------ the allocator */
+
+static void open_kept(void)
+{
+	world_open(1, LEVEL_4K);
+	check(folio_alloc(world.host, 1, &kept) == STATUS_OK);
+}
+
+static void allocate_and_free(void)
+{
+	pfn_t frame;
+
+	check(folio_alloc(world.host, ORDER_4K, &frame) == STATUS_OK);
+	check(frame.raw >> 1 != kept.raw >> 1);
+	folio_put(world.host, frame);
+}
+
+/* By its second frame: page_head walks words that the allocator writes for others. */
+static void look_up(void)
+{
+	folio_get(world.host, pfn_add(kept, 1));
+	check(folio_head(world.host, pfn_add(kept, 1)).raw == kept.raw);
+	folio_put(world.host, pfn_add(kept, 1));
+}
+
+static void verify_kept(void)
+{
+	check(folio_refcount(world.host, kept) == 1);
+	folio_put(world.host, kept);
+	world_verify();
+}
+
+SCENARIO(allocate_look_up, .rule = "looking a folio up needs no lock while it is held",
+	 .setup = open_kept, .actors = { look_up, allocate_and_free }, .verify = verify_kept,
+	 .name_word = world_name);
+
+SCENARIO(allocate_twice, .rule = "no frame is lent twice", .setup = open_kept,
+	 .actors = { allocate_and_free, allocate_and_free, look_up }, .bound = 3,
+	 .verify = verify_kept, .name_word = world_name);
+
+static void put_last(void) { folio_put(world.host, kept); }
+
+static void open_shared(void)
+{
+	open_kept();
+	folio_get(world.host, kept);
+}
+
+SCENARIO(last_put, .rule = "the last put frees, and only that one", .setup = open_shared,
+	 .actors = { put_last, put_last }, .verify = world_verify, .name_word = world_name);
+
+/* ------------------------------------------------------------------ D set by a processor */
+
+static void open_huge(void)
+{
+	uint64_t value = 0;
+
+	world_open(512, LEVEL_2M);
+	check(space_read(world.space, page_hva(0), &value, sizeof(value)) == STATUS_OK);
+	soft_host_init(&world.cpus[0], world.space);
+}
+
+static void process_stores(void)
+{
+	uint64_t value = 7;
+
+	check(soft_process(&world.cpus[0], world.space, page_hva(0), ACCESS_WRITE, &value) ==
+	      STATUS_OK);
+}
+
+static void split(void)
+{
+	check(space_split(world.space, page_hva(0), 512 * PAGE_SIZE) == STATUS_OK);
+}
+
+static void verify_dirty(void)
+{
+	struct place place;
+
+	read_lock(&world.space->lock);
+	place = table_find(world.space, WORLD_BACKING);
+	read_unlock(&world.space->lock);
+	check(place.level == LEVEL_4K && pte_dirty(place.pte));
+	check(process_loads(0) == 7);
+	world_verify();
+}
+
+SCENARIO(split_dirty, .rule = "a D that a processor sets during a split is in the new entries (S27)",
+	 .bound = 2, .setup = open_huge, .actors = { process_stores, split }, .verify = verify_dirty,
+	 .name_word = world_name);

@@ -1,0 +1,535 @@
+/*
+ * Which transition next. One depth-first search, undoing as it goes back, in three forms: plain;
+ * stateful, which leaves a state that it has seen; reduced by sleep sets (Godefroid, "Partial-Order
+ * Methods for the Verification of Concurrent Systems"), which takes one order of transitions that
+ * commute. Beside them two that walk at random: uniformly, and PCT (Burckhardt and others, "A
+ * Randomized Scheduler with Probabilistic Guarantees of Finding Bugs").
+ *
+ * A preemption is a switch away from an actor that could go on. Drains and choices are free.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/explore/internal.h"
+
+enum { ALTERNATIVES = 24, WARM_UP_RUNS = 200 };
+
+/* A transition that need not be taken here: another order of the same has been tried. */
+struct asleep { struct transition transition; const struct footprint *footprint; };
+struct sleepers { unsigned count; struct asleep list[2 * ALTERNATIVES]; };
+
+struct search {
+	const struct plan *plan;
+	struct result *out;
+	bool stop;
+	struct node *nodes[DEPTH_MAX + 1];
+	char *saved;			/* stacks of the actors on the path */
+	size_t saved_bytes, saved_room;
+	uint64_t random;
+};
+
+/* ------------------------------------------------------------------ states that were seen */
+
+struct seen { uint64_t key; uint8_t budget; };
+static struct seen *seen;
+static size_t seen_count, seen_room;
+
+static struct seen *seen_place(struct seen *table, size_t room, uint64_t key)
+{
+	size_t i = key & (room - 1);
+
+	while (table[i].key && table[i].key != key)
+		i = (i + 1) & (room - 1);
+	return &table[i];
+}
+
+static void seen_grow(void)
+{
+	size_t room = seen_room * 2;
+	struct seen *larger = calloc(room, sizeof(*larger));
+
+	check(larger);
+	for (size_t i = 0; i < seen_room; i++)
+		if (seen[i].key)
+			*seen_place(larger, room, seen[i].key) = seen[i];
+	free(seen);
+	seen = larger;
+	seen_room = room;
+}
+
+static void seen_forget(void)
+{
+	free(seen);
+	seen_room = 1 << 14;
+	seen_count = 0;
+	seen = calloc(seen_room, sizeof(*seen));
+	check(seen);
+}
+
+/* True: new, or seen only with fewer preemptions left. `budget` + 1 is kept: 0 is none. */
+static bool seen_add(uint64_t key, unsigned budget)
+{
+	key |= 1;
+	if (seen_count > seen_room / 2)
+		seen_grow();
+
+	struct seen *place = seen_place(seen, seen_room, key);
+
+	if (place->key && place->budget >= budget)
+		return false;
+	seen_count += !place->key;
+	*place = (struct seen){ key, (uint8_t)budget };
+	return true;
+}
+
+/* ------------------------------------------------------------------ one transition */
+
+struct saved { struct mark mark; size_t stack; struct tally tally; uint64_t hash; unsigned actor; };
+
+static struct saved save(struct search *search, unsigned actor, struct footprint *footprint)
+{
+	struct span span = actor_span(actor);
+	struct saved saved = { memory_mark(footprint), search->saved_bytes, machine.tallies[actor],
+			       machine.hashes[actor], actor };
+
+	if (search->saved_bytes + span.bytes + sizeof(span) > search->saved_room) {
+		search->saved_room = 2 * search->saved_room + STACK_BYTES;
+		search->saved = realloc(search->saved, search->saved_room);
+		check(search->saved);
+	}
+	memcpy(search->saved + search->saved_bytes, &span, sizeof(span));
+	memcpy(search->saved + search->saved_bytes + sizeof(span), span.start, span.bytes);
+	search->saved_bytes += sizeof(span) + span.bytes;
+	return saved;
+}
+
+static void restore(struct search *search, const struct saved *saved)
+{
+	struct span span;
+
+	memory_undo(saved->mark);
+	memcpy(&span, search->saved + saved->stack, sizeof(span));
+	memcpy(span.start, search->saved + saved->stack + sizeof(span), span.bytes);
+	search->saved_bytes = saved->stack;
+	machine.tallies[saved->actor] = saved->tally;
+	machine.hashes[saved->actor] = saved->hash;
+	machine.failure = NULL;
+}
+
+static void fail(struct search *search, enum verdict verdict, unsigned depth, const char *message)
+{
+	search->out->verdict = verdict;
+	search->out->length = depth;
+	snprintf(search->out->message, sizeof(search->out->message), "%s", message);
+	search->stop = true;
+}
+
+/* Makes the transition, the depth-th of the path. */
+static void take(struct search *search, unsigned depth, struct transition transition)
+{
+	struct result *out = search->out;
+	struct tally *tally = &machine.tallies[transition.actor];
+	uint32_t before = tally->accesses;
+
+	out->transitions++;
+	if (transition.kind == DRAIN)
+		transition.accesses = tally->stores[0];
+	if (transition.kind == STEP)
+		actor_step(transition.actor, transition.choice);
+	else
+		actor_drain(transition.actor);
+	if (transition.kind == STEP)
+		transition.accesses = tally->accesses - before;
+	out->path[depth] = transition;
+	if (depth + 1 > out->depth)
+		out->depth = depth + 1;
+	if (machine.failure)
+		fail(search, VERDICT_FAIL, depth + 1, machine.failure);
+	if (!(out->transitions & 0xfffff) && search->plan->progress)
+		search->plan->progress(out->transitions, seen_count);
+	if (search->plan->most && out->transitions > search->plan->most && !search->stop)
+		fail(search, VERDICT_TIMEOUT, depth + 1, "more transitions than allowed");
+}
+
+/* Those that can be made; the last actor's first, so that a preemption comes last. */
+static unsigned list(unsigned last, struct transition *out)
+{
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < machine.count; k++) {
+		unsigned i = (last + k) % machine.count;
+
+		if (actor_can_step(i))
+			for (unsigned c = 0; c < actor_choices(i) && n < ALTERNATIVES; c++)
+				out[n++] = (struct transition){ (uint8_t)i, STEP, (uint16_t)c, 0 };
+	}
+	for (unsigned i = 0; i < machine.count; i++)
+		if (actor_can_drain(i) && n < ALTERNATIVES)
+			out[n++] = (struct transition){ (uint8_t)i, DRAIN, 0, 0 };
+	return n;
+}
+
+static void at_end(struct search *search, unsigned depth)
+{
+	const struct scenario *scenario = search->plan->scenario;
+	struct mark mark = memory_mark(NULL);
+
+	for (unsigned i = 0; i < machine.count; i++)
+		if (!actor_done(i)) {
+			fail(search, VERDICT_DEADLOCK, depth, "nobody can go on");
+			return;
+		}
+	search->out->executions++;
+	if (search->plan->terminal)
+		search->plan->terminal();
+	if (scenario->verify)
+		judge_run(scenario->verify);
+	if (machine.failure)
+		fail(search, VERDICT_FAIL, depth, machine.failure);
+	memory_undo(mark);
+	machine.failure = NULL;
+}
+
+/* ------------------------------------------------------------------ what commutes */
+
+static bool overlap(const struct access *a, const struct access *b)
+{
+	return (a->write || b->write) && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
+}
+
+static bool independent(const struct footprint *a, const struct footprint *b)
+{
+	if (a->count > FOOTPRINT_MAX || b->count > FOOTPRINT_MAX)
+		return false;
+	for (unsigned i = 0; i < a->count; i++)
+		for (unsigned k = 0; k < b->count; k++)
+			if (overlap(&a->accesses[i], &b->accesses[k]))
+				return false;
+	return true;
+}
+
+/*
+ * Two actors can both make these transitions now, so nothing orders what is in them; unless by
+ * the words that they wait for, as two who take a lock do.
+ */
+static const struct access *race(const struct footprint *a, const struct footprint *b)
+{
+	if (a->count > FOOTPRINT_MAX || b->count > FOOTPRINT_MAX || !a->count || !b->count ||
+	    overlap(&a->accesses[0], &b->accesses[0]))
+		return NULL;
+	for (unsigned i = 0; i < a->count; i++)
+		for (unsigned k = 0; k < b->count; k++)
+			if ((a->accesses[i].plain || b->accesses[k].plain) &&
+			    overlap(&a->accesses[i], &b->accesses[k]))
+				return &a->accesses[i];
+	return NULL;
+}
+
+static void report_race(struct search *search, unsigned depth, const struct access *access)
+{
+	const struct scenario *scenario = search->plan->scenario;
+	char name[64], message[160];
+
+	if (!scenario->name_word ||
+	    !scenario->name_word((const void *)access->at, name, sizeof(name)))
+		snprintf(name, sizeof(name), "0x%lx", access->at);
+	snprintf(message, sizeof(message), "data race on %s, %u bytes: a plain access that nothing "
+		 "orders", name, access->bytes);
+	fail(search, VERDICT_FAIL, depth, message);
+}
+
+static void find_races(struct search *search, unsigned depth, const struct asleep *made, unsigned n)
+{
+	for (unsigned i = 0; i < n && !search->stop; i++)
+		for (unsigned k = 0; k < i; k++) {
+			if (made[i].transition.actor == made[k].transition.actor)
+				continue;
+			const struct access *access = race(made[i].footprint, made[k].footprint);
+
+			if (access) {
+				report_race(search, depth, access);
+				break;
+			}
+		}
+}
+
+/* ------------------------------------------------------------------ depth first */
+
+static bool same(struct transition a, struct transition b)
+{
+	return a.actor == b.actor && a.kind == b.kind && a.choice == b.choice;
+}
+
+static bool sleeps(const struct sleepers *sleepers, struct transition transition)
+{
+	for (unsigned i = 0; i < sleepers->count; i++)
+		if (same(sleepers->list[i].transition, transition))
+			return true;
+	return false;
+}
+
+static uint64_t state_key(void)
+{
+	uint64_t key = memory_hash();
+
+	for (unsigned i = 0; i < machine.count; i++)
+		key = mix(key, machine.hashes[i]);
+	return key;
+}
+
+/* False: this state was seen before. */
+static bool enter(const struct search *search, unsigned last, int budget)
+{
+	const struct plan *plan = search->plan;
+
+	if (plan->engine != ENGINE_STATEFUL)
+		return true;
+
+	uint64_t key = state_key();
+
+	if (plan->bound != UNBOUNDED)
+		key = mix(key, last);
+	return seen_add(key, budget < 0 ? 1 : (unsigned)budget + 1);
+}
+
+/* Of the list, what is still not worth taking after this transition; appended to below. */
+static void stay_asleep(struct sleepers *below, const struct asleep *list, unsigned n,
+			const struct asleep *made)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (list[i].transition.actor != made->transition.actor &&
+		    independent(list[i].footprint, made->footprint))
+			below->list[below->count++] = list[i];
+}
+
+/* A state on the path. */
+struct node {
+	unsigned last;			/* the actor that made the last step */
+	int budget;			/* preemptions left */
+	struct sleepers asleep;
+	unsigned made_count;
+	struct asleep made[ALTERNATIVES];
+	struct footprint footprints[ALTERNATIVES];
+};
+
+static void visit(struct search *search, unsigned depth);
+
+static void try(struct search *search, unsigned depth, struct transition transition)
+{
+	struct node *node = search->nodes[depth], *next = search->nodes[depth + 1];
+	struct footprint *footprint = &node->footprints[node->made_count];
+	struct asleep made = { transition, footprint };
+	bool preempts = transition.kind == STEP && transition.actor != node->last &&
+			actor_can_step(node->last);
+	bool reduced = search->plan->engine == ENGINE_REDUCED;
+
+	if ((preempts && !node->budget) || (reduced && sleeps(&node->asleep, transition)))
+		return;
+	struct saved saved = save(search, transition.actor, footprint);
+
+	take(search, depth, transition);
+	memory_settle(saved.mark);
+	next->last = transition.kind == STEP ? transition.actor : node->last;
+	next->budget = preempts && node->budget > 0 ? node->budget - 1 : node->budget;
+	next->asleep.count = 0;
+	if (reduced) {
+		stay_asleep(&next->asleep, node->asleep.list, node->asleep.count, &made);
+		stay_asleep(&next->asleep, node->made, node->made_count, &made);
+	}
+	if (!search->stop)
+		visit(search, depth + 1);
+	restore(search, &saved);
+	node->made[node->made_count++] = made;
+}
+
+static struct node *node_at(struct search *search, unsigned depth)
+{
+	if (!search->nodes[depth]) {
+		search->nodes[depth] = calloc(1, sizeof(struct node));
+		check(search->nodes[depth]);
+	}
+	return search->nodes[depth];
+}
+
+static void visit(struct search *search, unsigned depth)
+{
+	struct node *node = node_at(search, depth);
+	struct transition alternatives[ALTERNATIVES];
+	unsigned n;
+
+	if (!enter(search, node->last, node->budget))
+		return;
+	n = list(node->last, alternatives);
+	if (!n) {
+		at_end(search, depth);
+		return;
+	}
+	if (depth == DEPTH_MAX) {
+		fail(search, VERDICT_STEP_BOUND, depth, "the schedule does not end");
+		return;
+	}
+	node_at(search, depth + 1);
+	node->made_count = 0;
+	for (unsigned i = 0; i < n && !search->stop; i++)
+		try(search, depth, alternatives[i]);
+	if (!search->stop)
+		find_races(search, depth, node->made, node->made_count);
+}
+
+/* ------------------------------------------------------------------ at random */
+
+static uint32_t draw(struct search *search, uint32_t below)
+{
+	search->random ^= search->random << 13;
+	search->random ^= search->random >> 7;
+	search->random ^= search->random << 17;
+	return (uint32_t)((search->random >> 32) * below >> 32);
+}
+
+struct pct { unsigned priority[EXPLORE_ACTORS], change_at[8], changes; };
+
+/* The transition of the actor that stands highest; a drain comes at any time. */
+static unsigned pct_pick(struct search *search, struct pct *pct, unsigned depth,
+			 const struct transition *alternatives, unsigned n)
+{
+	unsigned best = draw(search, n);
+
+	if (alternatives[best].kind == DRAIN && !draw(search, 2))
+		return best;
+	for (unsigned i = 0; i < n; i++)
+		if (alternatives[best].kind == DRAIN ||
+		    (alternatives[i].kind == STEP && pct->priority[alternatives[i].actor] >
+						     pct->priority[alternatives[best].actor]))
+			best = i;
+	for (unsigned i = 0; i < pct->changes; i++)
+		if (pct->change_at[i] == depth)
+			pct->priority[alternatives[best].actor] = i;
+	return best;
+}
+
+static void run_once(struct search *search, unsigned length)
+{
+	struct pct pct = { .changes = search->plan->depth ? search->plan->depth - 1 : 0 };
+	struct transition alternatives[ALTERNATIVES];
+	static struct saved saved[DEPTH_MAX];
+	unsigned depth = 0;
+
+	for (unsigned i = 0; i < machine.count; i++)
+		pct.priority[i] = 8 + i;
+	for (unsigned i = machine.count; i-- > 1;) {
+		unsigned k = draw(search, i + 1), priority = pct.priority[i];
+
+		pct.priority[i] = pct.priority[k];
+		pct.priority[k] = priority;
+	}
+	for (unsigned i = 0; i < pct.changes; i++)
+		pct.change_at[i] = draw(search, length);
+	for (;; depth++) {
+		unsigned n = list(0, alternatives);
+
+		if (!n) {
+			at_end(search, depth);
+			break;
+		}
+		if (depth == DEPTH_MAX) {
+			fail(search, VERDICT_STEP_BOUND, depth, "the schedule does not end");
+			break;
+		}
+		unsigned pick = search->plan->engine == ENGINE_PCT
+					? pct_pick(search, &pct, depth, alternatives, n)
+					: draw(search, n);
+
+		saved[depth] = save(search, alternatives[pick].actor, NULL);
+		take(search, depth, alternatives[pick]);
+		if (search->stop) {
+			depth++;
+			break;
+		}
+	}
+	while (depth-- > 0)
+		restore(search, &saved[depth]);
+}
+
+static void run_many(struct search *search, uint64_t runs)
+{
+	for (uint64_t i = 0; i < runs && !search->stop; i++)
+		run_once(search, search->out->depth ? search->out->depth : 64);
+}
+
+/* ------------------------------------------------------------------ the whole */
+
+static void run_engine(struct search *search)
+{
+	switch (search->plan->engine) {
+	case ENGINE_PLAIN:
+	case ENGINE_STATEFUL:
+	case ENGINE_REDUCED:
+		node_at(search, 0)->budget = search->plan->bound;
+		search->nodes[0]->last = 0;
+		search->nodes[0]->asleep.count = 0;
+		visit(search, 0);
+		break;
+	case ENGINE_PCT:
+	case ENGINE_RANDOM:
+		run_many(search, search->plan->runs);
+		break;
+	}
+}
+
+/* A few random runs, so that most of the shared words are known before the search begins. */
+static void warm_up(struct search *search)
+{
+	struct plan plan = *search->plan;
+	const struct plan *real = search->plan;
+
+	plan.engine = ENGINE_RANDOM;
+	plan.most = 0;
+	plan.terminal = NULL;
+	search->plan = &plan;
+	for (unsigned i = 0; i < WARM_UP_RUNS; i++) {
+		run_many(search, 1);
+		search->stop = false;	/* what fails here, the search is to find in its own way */
+	}
+	search->plan = real;
+}
+
+static void reset(struct search *search, const struct plan *plan, struct result *out)
+{
+	memset(out, 0, sizeof(*out));
+	seen_forget();
+	memory_clear_grew();
+	search->stop = false;
+	search->saved_bytes = 0;
+	search->random = mix(plan->seed + 1, 1) | 1;
+}
+
+void search(const struct plan *plan, struct result *out)
+{
+	static struct search search;
+
+	memset(&search, 0, sizeof(search));
+	search.plan = plan;
+	search.out = out;
+
+	memory_forget();
+	if (plan->scenario->setup)
+		plan->scenario->setup();
+	machine_start(plan->scenario, plan->model);
+	memory_begin();
+	reset(&search, plan, out);
+	warm_up(&search);
+	do {
+		reset(&search, plan, out);
+		run_engine(&search);
+		/*
+		 * What failed before all words on its way were known to be shared may be false: a
+		 * store to a word that nobody seems to share overtakes those in the buffer.
+		 */
+	} while (memory_grew());
+	out->states = seen_count;
+	memory_end();
+	for (unsigned i = 0; i <= DEPTH_MAX; i++)
+		free(search.nodes[i]);
+	free(search.saved);
+}
