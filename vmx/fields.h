@@ -15,6 +15,7 @@
 	FIELD(GUEST_GS,              0x080a, "guest GS selector")                           \
 	FIELD(GUEST_LDTR,            0x080c, "guest LDTR selector")                         \
 	FIELD(GUEST_TR,              0x080e, "guest TR selector")                           \
+	FIELD(PML_INDEX,             0x0812, "PML index")                                   \
 	FIELD(HOST_ES,               0x0c00, "host ES selector")                            \
 	FIELD(HOST_CS,               0x0c02, "host CS selector")                            \
 	FIELD(HOST_SS,               0x0c04, "host SS selector")                            \
@@ -25,6 +26,7 @@
 	FIELD(IO_BITMAP_A,           0x2000, "address of I/O bitmap A")                     \
 	FIELD(IO_BITMAP_B,           0x2002, "address of I/O bitmap B")                     \
 	FIELD(MSR_BITMAP,            0x2004, "address of MSR bitmaps")                      \
+	FIELD(PML_ADDRESS,           0x200e, "PML address")                                 \
 	FIELD(TSC_OFFSET,            0x2010, "TSC offset")                                  \
 	FIELD(EPT_POINTER,           0x201a, "EPT pointer")                                 \
 	FIELD(GUEST_PHYSICAL,        0x2400, "guest-physical address")                      \

@@ -182,6 +182,39 @@ snippet_\name\()_end:
 	hlt
 	END call
 
+/*
+ * Steps of tests/host/agree.h at RSI, 24 bytes each: what to do, where, with what. 1 reads, 2
+ * writes, 3 exchanges, 4 calls, 5 clears bits, 0 ends.
+ */
+	SNIPPET steps
+1:	mov	(%rsi), %ecx
+	mov	8(%rsi), %rdi
+	mov	16(%rsi), %rax
+	cmp	$1, %ecx
+	jb	9f
+	je	2f
+	cmp	$3, %ecx
+	jb	3f
+	je	4f
+	cmp	$5, %ecx
+	jb	5f
+	not	%rax
+	lock and	%rax, (%rdi)
+	jmp	8f
+2:	mov	(%rdi), %rax
+	mov	%rax, 16(%rsi)
+	jmp	8f
+3:	mov	%rax, (%rdi)
+	jmp	8f
+4:	xchg	%rax, (%rdi)
+	mov	%rax, 16(%rsi)
+	jmp	8f
+5:	call	*%rdi
+8:	add	$24, %rsi
+	jmp	1b
+9:	hlt
+	END steps
+
 	SNIPPET vmcall
 	vmcall
 	hlt

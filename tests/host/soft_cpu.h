@@ -114,7 +114,10 @@ void soft_prefetch(struct soft_cpu *cpu, uint64_t address);
 /* INVEPT, single context: what is cached with the EPTP's table. All contexts. */
 void soft_invept(struct soft_cpu *cpu);
 void soft_invept_all(struct soft_cpu *cpu);
-/* INVLPG; MOV to CR3, or INVVPID. SDM "Operations that Invalidate TLBs and Paging-Structure Caches". */
+/*
+ * INVLPG; MOV to CR3, or INVVPID. SDM "Operations that Invalidate TLBs and Paging-Structure
+ * Caches", "Operations that Invalidate Cached Mappings".
+ */
 void soft_invlpg(struct soft_cpu *cpu, uint64_t linear);
 void soft_flush_linear(struct soft_cpu *cpu);
 /* What is cached for one gpa, on all levels: as if other translations had taken the places. */

@@ -118,7 +118,8 @@ static struct at begin(struct soft_cpu *cpu, uint64_t linear, enum access access
 {
 	for (unsigned level = 1; level <= SOFT_LEVELS; level++) {
 		const struct soft_cached *cached = soft_cache_find(cpu, &cpu->linear,
-								   soft_context(cpu), linear, level);
+								   soft_context(cpu), linear,
+								   	level);
 
 		if (!cached)
 			continue;

@@ -1,4 +1,4 @@
-/* The soft CPU step by step: the page-modification log, locked flags, what it may forget or fetch. */
+/* The soft CPU step by step: the log, locked flags, what it may forget or fetch. */
 #include "tests/unit/soft_fixture.h"
 
 /* ------------------------------------------------------------------ execute-only */
