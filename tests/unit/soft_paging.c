@@ -169,6 +169,42 @@ static void stale_guest_entry(void **state)
 	assert_int_equal(value, 9);
 }
 
+/* A table that is gone is walked until INVLPG, of any address: it forgets all tables. */
+static void stale_guest_table(void **state)
+{
+	uint64_t value;
+
+	(void)state;
+	*guest_word(1, LINEAR + 2 * PAGE_SIZE) = *guest_word(1, LINEAR + PAGE_SIZE);
+	assert_int_equal(access_linear(ACCESS_READ).kind, SOFT_DONE);
+	*guest_word(2, LINEAR) = 0;
+	assert_int_equal(soft_linear_access(cpu, LINEAR + PAGE_SIZE, ACCESS_READ, &value).kind,
+			 SOFT_DONE);
+	soft_invlpg(cpu, LINEAR + GIB);
+	assert_int_equal(soft_linear_access(cpu, LINEAR + 2 * PAGE_SIZE, ACCESS_READ, &value).kind,
+			 SOFT_PAGE_FAULT);
+	assert_int_equal(access_linear(ACCESS_READ).kind, SOFT_DONE);
+}
+
+/* SDM "Operations that Invalidate Cached Mappings": a violation forgets the linear address too. */
+static void violation_forgets(void **state)
+{
+	spte_slot_t *slot = slot_of(8 * PAGE_SIZE);
+	spte_t leaf;
+
+	(void)state;
+	assert_int_equal(access_linear(ACCESS_READ).kind, SOFT_DONE);
+	*guest_word(1, LINEAR) = 9 * PAGE_SIZE | PTE_P | PTE_W | PTE_U;
+	leaf = slot_xchg(slot, spte_empty());
+	soft_evict(cpu, gpa(8 * PAGE_SIZE));
+	struct soft_exit exit = access_linear(ACCESS_READ);
+
+	assert_int_equal(exit.kind, SOFT_VIOLATION);
+	assert_int_equal(exit.address.raw, 8 * PAGE_SIZE | (LINEAR & 0xfff));
+	assert_int_equal(access_linear(ACCESS_READ).kind, SOFT_DONE);
+	slot_xchg(slot, leaf);
+}
+
 static void faults_of_its_own(void **state)
 {
 	uint64_t whole = *guest_word(1, LINEAR);
@@ -248,7 +284,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		paging_test(both_dimensions), paging_test(table_read_only), paging_test(flags_off),
-		paging_test(stale_guest_entry), paging_test(faults_of_its_own),
+		paging_test(stale_guest_entry), paging_test(stale_guest_table),
+		paging_test(violation_forgets), paging_test(faults_of_its_own),
 		paging_test(large_guest_page), paging_test(prefetch), paging_test(program),
 	};
 

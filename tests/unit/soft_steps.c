@@ -206,7 +206,14 @@ static void forgets_when_told(void **state)
 	expect_violation(ACCESS_READ, 0);
 	assert_int_equal(asked, 2);
 	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
+	/* Forgotten is forgotten, even if the walk that follows ends badly. */
+	slot_xchg(slot_of_level(1), (spte_t){ leaf | 1 << 3 });
+	asked = 0;
+	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_MISCONFIGURATION);
 	cpu->choose = NULL;
+	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_MISCONFIGURATION);
+	slot_xchg(slot_of_level(1), (spte_t){ leaf });
 }
 
 /* All levels: whatever is forgotten, the access ends well and finds the same. */
