@@ -51,22 +51,24 @@ enum { GA = 0x20, GD = 0x40, GAD = 0x60, P = 1, GW = 2, PS = 0x80 };
 #define FULL		 { AGREE_EXIT, 0, 0, SOFT_PML_FULL, 0 }
 
 /* One entry of level `l` lacks rights: what each access is told. */
-#define VIOLATION(name, flags, l, rights, step, q) \
-	{ name, flags, 0, { RIGHTS(l, rights) }, { step }, \
+#define VIOLATION(name, flags, l, rights, verb, q) \
+	{ name, flags, 0, { RIGHTS(l, rights) }, { { verb, 3, 0, 0x77 } }, \
 	  { VIOLATES(q), FLAGS(1, 3, 0), WORD(3, RETURNS) } }
 #define VIOLATIONS(n, flags, l) \
-	VIOLATION("violation/" n "/none_read", flags, l, 0, LOAD, 0x181), \
-	VIOLATION("violation/" n "/none_write", flags, l, 0, STORE, 0x182), \
-	VIOLATION("violation/" n "/none_fetch", flags, l, 0, FETCH, 0x184), \
-	VIOLATION("violation/" n "/r_write", flags, l, R, STORE, 0x18a), \
-	VIOLATION("violation/" n "/r_fetch", flags, l, R, FETCH, 0x18c), \
-	VIOLATION("violation/" n "/rw_fetch", flags, l, R | W, FETCH, 0x19c), \
-	VIOLATION("violation/" n "/rx_write", flags, l, R | X, STORE, 0x1aa), \
-	VIOLATION("violation/" n "/x_read", (flags) | AGREE_EXECUTE_ONLY, l, X, LOAD, 0x1a1), \
-	VIOLATION("violation/" n "/x_write", (flags) | AGREE_EXECUTE_ONLY, l, X, STORE, 0x1a2)
+	VIOLATION("violation/" n "/none_read", flags, l, 0, AGREE_LOAD, 0x181), \
+	VIOLATION("violation/" n "/none_write", flags, l, 0, AGREE_STORE, 0x182), \
+	VIOLATION("violation/" n "/none_fetch", flags, l, 0, AGREE_FETCH, 0x184), \
+	VIOLATION("violation/" n "/r_write", flags, l, R, AGREE_STORE, 0x18a), \
+	VIOLATION("violation/" n "/r_fetch", flags, l, R, AGREE_FETCH, 0x18c), \
+	VIOLATION("violation/" n "/rw_fetch", flags, l, R | W, AGREE_FETCH, 0x19c), \
+	VIOLATION("violation/" n "/rx_write", flags, l, R | X, AGREE_STORE, 0x1aa), \
+	VIOLATION("violation/" n "/x_read", (flags) | AGREE_EXECUTE_ONLY, l, X, AGREE_LOAD, \
+		  0x1a1), \
+	VIOLATION("violation/" n "/x_write", (flags) | AGREE_EXECUTE_ONLY, l, X, AGREE_STORE, \
+		  0x1a2)
 /* Those of a large leaf say nothing of a level 1. */
-#define LARGE_VIOLATION(name, flags, l, rights, step, q) \
-	{ name, flags, 0, { RIGHTS(l, rights) }, { step }, \
+#define LARGE_VIOLATION(name, flags, l, rights, verb, q) \
+	{ name, flags, 0, { RIGHTS(l, rights) }, { { verb, 3, 0, 0x77 } }, \
 	  { VIOLATES(q), FLAGS(l, 0, 0), WORD(3, RETURNS) } }
 
 #define MISCONFIGURATION(name, flags, ...) \
@@ -156,12 +158,12 @@ const struct agree_case agree_cases[] = {
 	/* ---------------------------------------------------------- violations */
 	VIOLATIONS("4k", 0, 1), VIOLATIONS("pde", 0, 2), VIOLATIONS("pdpte", 0, 3),
 	VIOLATIONS("pml4e", 0, 4), VIOLATIONS("off", AGREE_PLAIN, 1),
-	LARGE_VIOLATION("violation/2m/none_read", AGREE_2M, 2, 0, LOAD, 0x181),
-	LARGE_VIOLATION("violation/2m/r_write", AGREE_2M, 2, R, STORE, 0x18a),
-	LARGE_VIOLATION("violation/2m/rw_fetch", AGREE_2M, 2, R | W, FETCH, 0x19c),
-	LARGE_VIOLATION("violation/1g/none_read", AGREE_1G, 3, 0, LOAD, 0x181),
-	LARGE_VIOLATION("violation/1g/rx_write", AGREE_1G, 3, R | X, STORE, 0x1aa),
-	LARGE_VIOLATION("violation/1g/r_fetch", AGREE_1G, 3, R, FETCH, 0x18c),
+	LARGE_VIOLATION("violation/2m/none_read", AGREE_2M, 2, 0, AGREE_LOAD, 0x181),
+	LARGE_VIOLATION("violation/2m/r_write", AGREE_2M, 2, R, AGREE_STORE, 0x18a),
+	LARGE_VIOLATION("violation/2m/rw_fetch", AGREE_2M, 2, R | W, AGREE_FETCH, 0x19c),
+	LARGE_VIOLATION("violation/1g/none_read", AGREE_1G, 3, 0, AGREE_LOAD, 0x181),
+	LARGE_VIOLATION("violation/1g/rx_write", AGREE_1G, 3, R | X, AGREE_STORE, 0x1aa),
+	LARGE_VIOLATION("violation/1g/r_fetch", AGREE_1G, 3, R, AGREE_FETCH, 0x18c),
 	{ "violation/levels_together", 0, 0, { RIGHTS(4, R | X), RIGHTS(1, R | W) }, { STORE },
 	  { VIOLATES(0x18a), FLAGS(1, 3, 0) } },
 	{ "violation/levels_together_fetch", 0, 0, { RIGHTS(3, R | X), RIGHTS(2, R | W) },

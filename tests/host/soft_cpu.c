@@ -173,7 +173,7 @@ static struct soft_exit descend(struct soft_cpu *cpu, gpa_t address,
 	unsigned level = walk->level - 1;
 	atomic64_t *table = hpa_to_ptr(hpa(walk->entry & SOFT_ADDRESS));
 	atomic64_t *place = &table[level_index(address.raw, level)];
-	uint64_t entry = atomic_read(place), rights;
+	uint64_t entry = atomic_read(place), rights = 0;
 	enum flagged flagged;
 
 	do {

@@ -14,6 +14,12 @@ enum { MAY_READ = ACCESS_READ, MAY_WRITE = ACCESS_WRITE, MAY_FETCH = ACCESS_EXEC
 /* SDM "Page-Fault Exceptions": the error code. */
 enum { PF_PROTECTION = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8, PF_FETCH = 16 };
 
+/* Of an entry that is present. */
+static bool is_leaf(pte_t entry, unsigned level)
+{
+	return level == LEVEL_4K || entry.bits & PTE_PS;
+}
+
 void soft_host_init(struct soft_cpu *cpu, const struct space *space)
 {
 	soft_cpu_init(cpu, NULL);
@@ -29,7 +35,7 @@ void soft_invlpg(struct soft_cpu *cpu, uint64_t linear)
 	for (unsigned level = 1; level <= SOFT_LEVELS; level++)
 		for (unsigned i = 0; i < SOFT_CACHE_SETS; i++) {
 			struct soft_cached *cached = &cpu->linear.sets[level - 1][i];
-			bool leaf = pte_leaf((pte_t){ cached->entry }, level);
+			bool leaf = is_leaf((pte_t){ cached->entry }, level);
 
 			if (cached->valid && cached->context == soft_context(cpu) &&
 			    (!leaf || cached->tag == linear >> level_shift(level)))
@@ -126,7 +132,7 @@ static struct at begin(struct soft_cpu *cpu, uint64_t linear, enum access access
 
 		pte_t entry = { cached->entry };
 
-		if (pte_leaf(entry, level) && access & ACCESS_WRITE && !pte_dirty(entry) &&
+		if (is_leaf(entry, level) && access & ACCESS_WRITE && !pte_dirty(entry) &&
 		    !(cpu->broken & SOFT_TWIN_CLEAN_WRITE))
 			continue;
 		return (struct at){ level, entry, cached->rights };
@@ -163,7 +169,7 @@ static struct soft_exit descend(struct soft_cpu *cpu, uint64_t linear, enum acce
 	gpa_t at = gpa((now->entry.bits & PTE_FRAME) + level_index(linear, level) * 8);
 	atomic64_t *place;
 	struct soft_exit exit = reach(cpu, at, linear, how, &place);
-	uint64_t rights, flags;
+	uint64_t rights = 0, flags;
 	bool changed = false;
 	pte_t entry;
 
@@ -177,7 +183,7 @@ static struct soft_exit descend(struct soft_cpu *cpu, uint64_t linear, enum acce
 			return page_fault(cpu, linear, access, 0);
 		if (is_reserved(cpu, entry, level))
 			return page_fault(cpu, linear, access, PF_PROTECTION | PF_RESERVED);
-		leaf = pte_leaf(entry, level);
+		leaf = is_leaf(entry, level);
 		rights = now->rights & rights_of(entry);
 		if (leaf && access && !is_allowed(cpu, rights, access))
 			return page_fault(cpu, linear, access, PF_PROTECTION);
@@ -204,7 +210,7 @@ struct soft_exit soft_linear_translate(struct soft_cpu *cpu, uint64_t linear, en
 {
 	struct at now = begin(cpu, linear, access);
 
-	while (now.level > SOFT_LEVELS || !pte_leaf(now.entry, now.level)) {
+	while (now.level > SOFT_LEVELS || !is_leaf(now.entry, now.level)) {
 		struct soft_exit exit = descend(cpu, linear, access, &now);
 
 		if (exit.kind != SOFT_DONE)
