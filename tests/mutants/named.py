@@ -381,4 +381,49 @@ OF_EPT = [unlocked(kind, "&ept->lock", "ept/" + file, function, rule, "unit/ept_
     ("write", "notify.c", "release", "the end of the space is alone", "of_its_end"),
 )]
 
-NAMED = SHOOTDOWN + FUNNEL + FAULTS + FRAMES + MEMORY + OF_SPACE + OF_HOST + OF_EPT
+
+def unseen(name: str, function: str, line: str, rule: str, test: str) -> Mutant:
+    return Mutant("unseen-" + name, "mm/verify.c", line, "", rule, "unit/mm_verify:" + test,
+                  within=function)
+
+
+CHECKS = [
+    unseen("free-list", "check_free_list", "check(!blocks);",
+           "every free block is in its list", "list_lost"),
+    unseen("free-order", "check_free_list",
+           "check(!(host->free_orders >> order & 1) == (at == NO_FRAME));",
+           "free_orders says which lists are empty", "order_not_noted"),
+    unseen("list-link", "check_free_list", "check(folio->previous == previous);",
+           "the links of a list agree", "list_torn"),
+    unseen("page-count", "host_verify",
+           "check(census.free_pages + census.used_pages == host->pages_total);",
+           "every page is free or used", "pages_lost"),
+    unseen("vma-level", "check_vmas",
+           "check(vma->max_level >= LEVEL_4K && vma->max_level <= LEVEL_1G);",
+           "a VMA wants leaves that there are", "vma_level_high"),
+    unseen("vma-overlap", "check_vmas", "check(vma->end <= next->start);",
+           "VMAs are disjoint", "vmas_overlap"),
+    unseen("shared-table", "check_tables", "check(atomic_read(&folio->refcount) == 1);",
+           "a table has one user", "table_shared"),
+    unseen("entry-count", "check_tables", "check(folio->entries == entries);",
+           "a table knows its entries", "entries_wrong"),
+    unseen("empty-table", "check_tables", "check(entries || level == ROOT_LEVEL);",
+           "no table but the root is empty", "table_empty"),
+    unseen("skewed-leaf", "check_leaf", "check(!(pte_frame(pte).raw & (frames - 1)));",
+           "a large leaf is aligned", "half_a_leaf"),
+    unseen("small-folio", "check_leaf", "check(order >= level_order(walk->place.level));",
+           "a leaf is no larger than its folio", "leaf_larger_than_folio"),
+    unseen("leaf-rights", "check_leaf",
+           "check(pte_writable(pte) == (vma->protection == PROTECTION_READ_WRITE));",
+           "a leaf has its VMA's rights", "leaf_read_only"),
+    unseen("map-count", "check_mapcounts",
+           "check(folio->next == atomic_read(&folio->mapcount));",
+           "mapcount is the number of leaves", "leaf_not_counted"),
+    Mutant("verify-before-lock", "mm/verify.c", "write_lock(&space->lock);",
+           "check_vmas(space); write_lock(&space->lock);", "rules hold between changes",
+           "unit/mm_locks:verify_looks_after_the_lock"),
+    unlocked("read", "&ept->lock", "ept/verify.c", "verify_leaf",
+             "a difference counts only outside brackets", "unit/ept_locks:verify_judges"),
+]
+
+NAMED = SHOOTDOWN + FUNNEL + FAULTS + FRAMES + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS

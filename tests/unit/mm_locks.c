@@ -103,6 +103,22 @@ static void of_a_space(void **state)
 	}
 }
 
+static void on_look_mend(void)
+{
+	space->vmas[0].end -= PAGE_SIZE / 2;
+	on_look();
+}
+
+/* Who holds the lock may be half way through a change. */
+static void verify_looks_after_the_lock(void **state)
+{
+	(void)state;
+	map(BASE, PAGE_SIZE, LEVEL_4K);
+	space->vmas[0].end += PAGE_SIZE / 2;
+	port_look_hook(on_look_mend);
+	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_verify), 1);
+}
+
 /* A fault allocates without the lock, then installs with it. */
 static struct page_watch arena_watch;
 
@@ -169,7 +185,8 @@ static void of_a_host(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LOCKED(of_a_space), LOCKED(fault_installs), LOCKED(of_a_host),
+		LOCKED(of_a_space), LOCKED(verify_looks_after_the_lock), LOCKED(fault_installs),
+		LOCKED(of_a_host),
 	};
 
 	return cmocka_run_group_tests_name("mm/locks", tests, NULL, NULL);

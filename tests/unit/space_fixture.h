@@ -26,7 +26,7 @@ static int open_space(void **state)
 	return space_create(arena_open(&arena, 64), &space) == STATUS_OK ? 0 : -1;
 }
 
-static int close_space(void **state)
+static inline int close_space(void **state)
 {
 	(void)state;
 	space_verify(space);
@@ -55,7 +55,7 @@ static inline struct place entry(uint64_t address) NOT_CHECKED
 	return table_find(space, address);
 }
 
-static uint64_t pages_free(void)
+static inline uint64_t pages_free(void)
 {
 	struct host_stats stats;
 
