@@ -7,6 +7,9 @@
 #ifndef BOOT_CONSOLE_H
 #define BOOT_CONSOLE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct console_command {
 	const char *name, *help;
 	void (*run)(char *arguments);
@@ -24,7 +27,12 @@ extern const struct console_command console_commands_start[], console_commands_e
 /* The boot command line's commands, then those typed, until `quit`. */
 _Noreturn void console_run(void);
 
+/* Commands separated by `;`, one after the other; the line is cut up. */
+void console_run_line(char *line);
+
 /* Cuts the next word off *rest; NULL when there is none. */
 char *console_word(char **rest);
+/* Decimal digits and nothing else, least <= value <= most <= UINT64_MAX / 10 - 1. */
+bool console_number(const char *text, uint64_t least, uint64_t most, uint64_t *out);
 
 #endif

@@ -5,24 +5,16 @@
  */
 #include "boot/boot.h"
 #include "boot/console.h"
+#include "boot/guest_options.h"
 #include "boot/harass.h"
 #include "boot/string.h"
 #include "guest/machine/machine.h"
-#include "guest/machine/payload.h"
 #include "mm/base/list.h"
 
 enum { ESCAPE = 0x1d };			/* Ctrl-], as in telnet: ends the guest */
 enum { TYPED_MAX = 256, LINE_MAX = 200 };
 enum { STATUS_LOST = 2 };		/* nothing ran */
 enum { SLICES_PER_SECOND = 100 };
-
-struct options {
-	const char *name;
-	uint64_t mem_mib, vcpus, level, harass;
-	bool raw;
-	const char *command_line;
-	struct load_file initrd;
-};
 
 struct vcpu_task {
 	struct task task;
@@ -104,111 +96,6 @@ static enum task_result keyboard_step(struct task *task)
 	return TASK_AGAIN;
 }
 
-/* ------------------------------------------------------------------ what to run */
-
-static bool find_image(const char *name, struct load_file *out)
-{
-	const struct load_file *payload = payload_find(name);
-
-	if (payload) {
-		*out = *payload;
-		return true;
-	}
-	for (unsigned i = 0; i < boot_module_count(); i++)
-		if (!strcmp(boot_module(i)->name, name)) {
-			*out = (struct load_file){ name, boot_module(i)->bytes,
-						   boot_module(i)->size };
-			return true;
-		}
-	return false;
-}
-
-static void print_known_images(const char *name)
-{
-	print("guest: no image '%s'; there are:", name);
-	for (const struct load_file *p = payloads; p < payloads_end; p++)
-		print(" %s", p->name);
-	for (unsigned i = 0; i < boot_module_count(); i++)
-		print(" %s", boot_module(i)->name);
-	print("\n");
-}
-
-static bool parse_number(const char *key, const char *text, uint64_t least, uint64_t most,
-			 uint64_t *out)
-{
-	uint64_t value = 0;
-	const char *c = text;
-
-	for (; *c >= '0' && *c <= '9' && value <= most; c++)
-		value = value * 10 + (uint64_t)(*c - '0');
-	if (c == text || *c || value < least || value > most) {
-		print("guest: %s=%s: expected a number from %llu to %llu\n", key, text,
-		      (unsigned long long)least, (unsigned long long)most);
-		return false;
-	}
-	*out = value;
-	return true;
-}
-
-static bool parse_option(struct options *options, char *word)
-{
-	char *value = strchr(word, '=');
-
-	if (!value) {
-		print("guest: '%s': expected key=value\n", word);
-		return false;
-	}
-	*value++ = '\0';
-	if (!strcmp(word, "mem"))
-		return parse_number(word, value, MACHINE_MEM_MIN, MACHINE_MEM_MAX,
-				    &options->mem_mib);
-	if (!strcmp(word, "vcpus"))
-		return parse_number(word, value, 1, MACHINE_VCPUS_MAX, &options->vcpus);
-	if (!strcmp(word, "level"))
-		return parse_number(word, value, LEVEL_4K, LEVEL_1G, &options->level);
-	if (!strcmp(word, "harass"))
-		return parse_number(word, value, 0, 100000, &options->harass);
-	if (!strcmp(word, "initrd")) {
-		if (find_image(value, &options->initrd))
-			return true;
-		print_known_images(value);
-		return false;
-	}
-	if (!strcmp(word, "console") && (!strcmp(value, "raw") || !strcmp(value, "prefix"))) {
-		options->raw = value[0] == 'r';
-		return true;
-	}
-	print("guest: '%s=%s': expected mem= vcpus= level= harass= initrd= console=raw|prefix "
-	      "or cmdline=\n", word, value);
-	return false;
-}
-
-/* NAME [key=value ...] [cmdline=the rest of the line] */
-static bool parse(struct options *options, char *rest)
-{
-	*options = (struct options){ .mem_mib = 64, .vcpus = 1, .level = LEVEL_2M,
-				     .command_line = "" };
-	options->name = console_word(&rest);
-	if (!options->name) {
-		print("guest: expected the name of an image\n");
-		return false;
-	}
-	for (;;) {
-		rest += strspn(rest, " \t");
-		if (!strncmp(rest, "cmdline=", 8)) {
-			options->command_line = rest + 8;
-			return true;
-		}
-
-		char *word = console_word(&rest);
-
-		if (!word)
-			return true;
-		if (!parse_option(options, word))
-			return false;
-	}
-}
-
 /* ------------------------------------------------------------------ running it */
 
 static enum task_result vcpu_step(struct task *task)
@@ -223,7 +110,7 @@ static enum task_result vcpu_step(struct task *task)
 	return TASK_DONE;
 }
 
-static void run_tasks(struct run *run, const struct options *options, struct harass *harass)
+static void run_tasks(struct run *run, const struct guest_options *options, struct harass *harass)
 {
 	struct machine_memory memory;
 
@@ -300,7 +187,8 @@ static void print_ept_stats(struct machine *machine)
 	print("# stat invepts %llu invalidations\n", (unsigned long long)stats.invepts);
 }
 
-static void sum_up(struct run *run, const struct options *options, const struct harass *harass)
+static void sum_up(struct run *run, const struct guest_options *options,
+		   const struct harass *harass)
 {
 	struct machine_status status;
 
@@ -327,7 +215,7 @@ static void guest_command(char *arguments)
 	/* One guest at a time: the console is the only caller, and waits. */
 	static struct run run;
 	static struct harass harass;
-	struct options options;
+	struct guest_options options;
 	struct machine_config config;
 	char error[LOAD_ERROR_MAX];
 
@@ -335,7 +223,7 @@ static void guest_command(char *arguments)
 		print("guest: no VMX here; the engines bochs and kvm have it\n");
 		goto lost;
 	}
-	if (!parse(&options, arguments))
+	if (!guest_options_parse(&options, arguments))
 		goto lost;
 	config = (struct machine_config){
 		.name = options.name,
@@ -346,10 +234,8 @@ static void guest_command(char *arguments)
 		.console = { put, get, &run },
 		.load = { .command_line = options.command_line },
 	};
-	if (!find_image(options.name, &config.load.image)) {
-		print_known_images(options.name);
+	if (!guest_find_image(options.name, &config.load.image))
 		goto lost;
-	}
 	if (options.initrd.bytes)
 		config.load.modules[config.load.module_count++] = options.initrd;
 	run = (struct run){ .raw = options.raw };
