@@ -31,6 +31,10 @@
  */
 #define MEMORY_BYTES (UINT64_C(1) << 38)
 
+static bool kept;
+
+void arena_keep(bool keep) { kept = keep; }
+
 static void map_memory(void)
 {
 	static bool mapped;
@@ -57,7 +61,8 @@ void arena_clear(const struct ram_range *ranges, unsigned count)
 		if (start >= end || end > MEMORY_BYTES)
 			continue;
 		allow(hpa_to_ptr(hpa(start)), end - start);
-		madvise(hpa_to_ptr(hpa(start)), end - start, MADV_DONTNEED);
+		if (!kept)
+			madvise(hpa_to_ptr(hpa(start)), end - start, MADV_DONTNEED);
 	}
 }
 

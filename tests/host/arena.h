@@ -40,6 +40,8 @@ struct host *arena_open_ranges(struct arena *arena, const struct ram_range *rang
 			       unsigned count);
 /* host_verify, and a panic unless every page is free again. */
 void arena_close(struct arena *arena);
+/* True: from now on RAM holds what the arena before left there, which saves much of a short run. */
+void arena_keep(bool keep);
 /* Bytes of RAM without a host: for tests of host_create. They read as zeros. */
 void arena_clear(const struct ram_range *ranges, unsigned count);
 
