@@ -38,6 +38,7 @@ help:
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'
 	@echo 'make mutants each seeded defect and the test that killed it (ALL=1 sampled ones too)'
+	@echo 'make fuzz    random inputs to loaders, console, mm, ept (T RUNS SEED SHARD KEEP)'
 	@echo 'make tidy    clang-tidy, cppcheck, gcc -fanalyzer, formatting'
 	@echo
 	@echo 'run and debug take ENGINE FIRMWARE CPUS MEM GUEST INITRD CMDLINE GUEST_MEM VCPUS'
@@ -68,9 +69,9 @@ check:
 	@echo 'check: all well'
 
 test:
-	$(SETUP) python build check test
+	$(SETUP) python build check fuzz test
 	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS) \
-		$(BUILD)/explore/explore $(BUILD)/explore/selftest
+		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS)
 	@$(PYTHON) tests/tools/test.py
 
 clean:

@@ -2,10 +2,12 @@
 # Looks for the tools that the named purposes need and installs the Debian or Ubuntu packages of
 # those that are missing. Called by every make command first; a few milliseconds when all is there.
 #
-#	setup.sh PURPOSE...	python build check test run-bochs run-qemu uefi memtest debug tidy
+#	setup.sh PURPOSE...	python build check fuzz test run-bochs run-qemu uefi memtest debug
+#				tidy
 
 packages=
 clang_headers='/usr/lib/llvm-*/lib/clang/*/include'
+clang_libraries='/usr/lib/llvm-*/lib/clang/*/lib/linux'
 
 # Asks for package $1 unless command or file $2 (a pattern, perhaps) is there.
 need()
@@ -44,6 +46,9 @@ need_for()
 		need libclang-rt-dev "$clang_headers/sanitizer/asan_interface.h"
 		need cppcheck cppcheck
 		need libcmocka-dev /usr/include/cmocka.h ;;
+	fuzz)
+		need_for check
+		need libclang-rt-dev "$clang_libraries/libclang_rt.fuzzer-x86_64.a" ;;
 	run-bochs)
 		need bochs bochs
 		need bochs-term /usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so
@@ -67,8 +72,8 @@ need_for()
 		need_for check
 		need clang-tidy clang-tidy ;;
 	*)
-		echo "setup: found purpose '$1', expected python build check test run-bochs" \
-			"run-qemu uefi memtest debug tidy" >&2
+		echo "setup: found purpose '$1', expected python build check fuzz test" \
+			"run-bochs run-qemu uefi memtest debug tidy" >&2
 		exit 2 ;;
 	esac
 }

@@ -89,7 +89,10 @@ def programs() -> list:
     # By the sources: build/ may hold programs whose source is gone.
     unit = [Program("unit/" + path.stem, [str(ROOT / "build/unit" / path.stem)])
             for path in sorted((ROOT / "tests/unit").glob("*.c"))]
-    return unit + [
+    fuzz = [Program("fuzz/" + path.stem,
+                    ["python3", "-B", "tests/tools/fuzz.py", "--test", path.stem])
+            for path in sorted((ROOT / "tests/fuzz").glob("*.c"))]
+    return unit + fuzz + [
         Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 900,
                 one_test=True),
         Program("explore/selftest", [str(ROOT / "build/explore/selftest")]),
