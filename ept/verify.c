@@ -19,7 +19,11 @@ static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *
 
 /* ------------------------------------------------------------------ formats, counts */
 
-/* I7: inside one region, no wider than it, the frame a live folio (folio_order panics if not). */
+/*
+ * I7, what can be told under this lock: inside one region, no wider than it, the frame of a live
+ * folio (folio_order panics if not) that some process maps. A leaf goes before its primary entry
+ * does, so it never outlives the last one. That the process is this VM's is I1's: compare().
+ */
 static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 	HOLDS_SHARED(ept->lock)
 {
@@ -35,6 +39,8 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than the processor allows");
 	if (level_order(level) > folio_order(ept->host, spte_frame(s)))
 		broken(frame, level, s, "larger than the folio behind it");
+	if (!folio_mapcount(ept->host, spte_frame(s)))
+		broken(frame, level, s, "names a frame that no process maps");
 }
 
 static void check_counts(struct ept *ept, const uint64_t leaves[EPT_ROOT_LEVEL], uint64_t tables)
@@ -104,7 +110,8 @@ static bool next_leaf(struct ept *ept, gfn_t from, struct leaf *leaf) HOLDS_SHAR
 	return false;
 }
 
-/* I1: rights within those of the primary entries, and their frames. NULL: so it is. */
+/* I1: rights within those of the primary entries; I7: their frames, thus frames of this VM's own.
+ * NULL: so it is. */
 static const char *compare(struct ept *ept, const struct leaf *leaf)
 {
 	uint64_t bytes = level_bytes(leaf->level);

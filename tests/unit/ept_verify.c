@@ -43,6 +43,19 @@ static void put(uint64_t address, unsigned level, uint64_t bits)
 	slot_xchg(slot_of(address, level), (spte_t){ bits });
 }
 
+/* Of another process, which has it lawfully. */
+static pfn_t foreign_frame_of(void)
+{
+	struct mm_page page;
+	struct space *other;
+
+	assert_int_equal(space_create(arena.host, &other), STATUS_OK);
+	assert_int_equal(space_map(other, hva(BACKING), PAGE_SIZE, PROTECTION_READ_WRITE, LEVEL_4K),
+			 STATUS_OK);
+	assert_int_equal(mm_lookup(other, hva(BACKING), ACCESS_WRITE, &page), STATUS_OK);
+	return page.frame;
+}
+
 #define damage(name, what, message)                                                         \
 	static void name(void **state)                                                      \
 	{                                                                                   \
@@ -70,6 +83,10 @@ damage(no_region, ept->region_count--, "no region there")
 damage(level_beyond_region, ept->regions[1].max_level = 1, "larger than its region allows")
 damage(level_beyond_cpu, ept->caps.max_level = 1, "larger than the processor allows")
 damage(dead_folio, put(0, 1, (leaf & ~SPTE_FRAME) | UINT64_C(0x3000000)), "freed")
+damage(table_frame, put(0, 1, (leaf & ~SPTE_FRAME) | pfn_to_hpa(ept->root).raw),
+       "no process maps")
+damage(foreign_frame, put(0, 1, (leaf & ~SPTE_FRAME) | pfn_to_hpa(foreign_frame_of()).raw),
+       "another frame")
 damage(no_frame, put(0, 1, (leaf & ~SPTE_FRAME) | UINT64_C(1) << 45), "not memory of this host")
 
 /* A page of 4 KiB that begins where a large one could. */
@@ -120,12 +137,13 @@ static void inside_a_bracket(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest tests[] = {
 		verify_test(format), verify_test(software_bits), verify_test(garbage),
 		verify_test(leaf_lost), verify_test(leaf_too_many), verify_test(large_leaf_lost),
 		verify_test(table_lost), verify_test(other_frame), verify_test(rights_beyond),
 		verify_test(no_region), verify_test(level_beyond_region),
 		verify_test(level_beyond_cpu), verify_test(dead_folio), verify_test(no_frame),
+		verify_test(table_frame), verify_test(foreign_frame),
 		verify_test(small_folio), verify_test(tables_counted), verify_test(primary_gone),
 		verify_test(primary_read_only), verify_test(primary_large),
 		verify_test(inside_a_bracket),
