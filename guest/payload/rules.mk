@@ -1,7 +1,7 @@
 # Guest programs: flat ones, which become part of the image (guest/machine/payload.c), and a
 # multiboot kernel of its own. Included by the Makefile.
 
-FLAT_C    := demo devices msrs
+FLAT_C    := demo devices msrs hostile
 FLAT_S    := bench ports triple nowhere
 FLAT_BINS := $(patsubst %,$(BUILD)/guest/%.bin,$(FLAT_C) $(FLAT_S))
 
@@ -24,6 +24,7 @@ $(FLAT_C:%=$(BUILD)/guest/%.elf): $(BUILD)/guest/%.elf: $(BUILD)/guest/start.S.o
 	@$(FLAT_LINK) -o $@ $(filter %.o,$^)
 $(FLAT_S:%=$(BUILD)/guest/%.elf): $(BUILD)/guest/%.elf: $(BUILD)/guest/%.S.o guest/payload/flat.ld
 	@$(FLAT_LINK) -o $@ $(filter %.o,$^)
+$(BUILD)/guest/hostile.elf: $(BUILD)/guest/hostile_cpu.c.o $(BUILD)/guest/hostile_draw.c.o
 $(BUILD)/guest/%.bin: $(BUILD)/guest/%.elf
 	@objcopy -O binary $< $@
 
