@@ -63,6 +63,7 @@ def kvm(cpus: int) -> BootSuite:
 
 SCENARIOS = [
     Scenario("scenario/memtest", "memtest", 1500),
+    Scenario("scenario/hostile", "hostile", 900),
     Scenario("scenario/demo", "demo", 300),
     Scenario("scenario/multiboot", "multiboot", 300),
     Scenario("scenario/bad_guest", "bad_guest", 300),
