@@ -179,6 +179,8 @@ bool memory_meet(const void *at, unsigned bytes, unsigned actor, bool write)
 	return shared;
 }
 
+bool memory_is_shared(uint64_t at) { return word_of(at & ~UINT64_C(7))->flags & SHARED; }
+
 /* ------------------------------------------------------------------ the compiler's callbacks */
 
 static void plain(void *at, unsigned bytes, bool write)

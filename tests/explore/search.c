@@ -210,20 +210,42 @@ static bool independent(const struct footprint *a, const struct footprint *b)
 }
 
 /*
- * Two actors can both make these transitions now, so nothing orders what is in them; unless by
- * the words that they wait for, as two who take a lock do.
+ * The first of a transition's accesses, if atomic, is the only one that can order it after another
+ * actor's: all that follow are to words that no other actor shares, or plain.
  */
-static const struct access *race(const struct footprint *a, const struct footprint *b)
+static bool ordered(const struct footprint *a, const struct footprint *b)
 {
-	if (a->count > FOOTPRINT_MAX || b->count > FOOTPRINT_MAX || !a->count || !b->count ||
-	    overlap(&a->accesses[0], &b->accesses[0]))
+	return !a->accesses[0].plain && !b->accesses[0].plain &&
+	       overlap(&a->accesses[0], &b->accesses[0]);
+}
+
+/* The access of `a`, from its `first` on, that conflicts with one of `b`; one of them is plain. */
+static const struct access *conflict(const struct footprint *a, unsigned first,
+				     const struct footprint *b)
+{
+	if (a->count > FOOTPRINT_MAX || b->count > FOOTPRINT_MAX)
 		return NULL;
-	for (unsigned i = 0; i < a->count; i++)
+	for (unsigned i = first; i < a->count; i++)
 		for (unsigned k = 0; k < b->count; k++)
 			if ((a->accesses[i].plain || b->accesses[k].plain) &&
 			    overlap(&a->accesses[i], &b->accesses[k]))
 				return &a->accesses[i];
 	return NULL;
+}
+
+/* Two actors can both make these transitions now, so nothing orders what is in them. */
+static const struct access *race(const struct footprint *a, const struct footprint *b)
+{
+	return a->count && b->count && !ordered(a, b) ? conflict(a, 0, b) : NULL;
+}
+
+/*
+ * An actor made `b` right behind another's `a`. If they begin with the same word, as the takers of
+ * a lock do, then what `a` did after that is in no order with `b`.
+ */
+static const struct access *race_behind(const struct footprint *a, const struct footprint *b)
+{
+	return a->count && b->count ? conflict(a, ordered(a, b), b) : NULL;
 }
 
 static void report_race(struct search *search, unsigned depth, const struct access *access)
@@ -239,6 +261,7 @@ static void report_race(struct search *search, unsigned depth, const struct acce
 	fail(search, VERDICT_FAIL, depth, message);
 }
 
+/* Among the transitions made from one state. */
 static void find_races(struct search *search, unsigned depth, const struct asleep *made, unsigned n)
 {
 	for (unsigned i = 0; i < n && !search->stop; i++)
@@ -306,6 +329,7 @@ static void stay_asleep(struct sleepers *below, const struct asleep *list, unsig
 /* A state on the path. */
 struct node {
 	unsigned last;			/* the actor that made the last step */
+	struct asleep arrived;		/* by which transition */
 	int budget;			/* preemptions left */
 	struct sleepers asleep;
 	unsigned made_count;
@@ -314,6 +338,19 @@ struct node {
 };
 
 static void visit(struct search *search, unsigned depth);
+
+/* What was made here, against the transition before. */
+static void find_race_behind(struct search *search, unsigned depth, const struct asleep *made)
+{
+	const struct asleep *arrived = &search->nodes[depth]->arrived;
+	const struct access *access;
+
+	if (!arrived->footprint || arrived->transition.actor == made->transition.actor)
+		return;
+	access = race_behind(arrived->footprint, made->footprint);
+	if (access && !search->stop)
+		report_race(search, depth + 1, access);
+}
 
 static void try(struct search *search, unsigned depth, struct transition transition)
 {
@@ -330,6 +367,8 @@ static void try(struct search *search, unsigned depth, struct transition transit
 
 	take(search, depth, transition);
 	memory_settle(saved.mark);
+	find_race_behind(search, depth, &made);
+	next->arrived = made;
 	next->last = transition.kind == STEP ? transition.actor : node->last;
 	next->budget = preempts && node->budget > 0 ? node->budget - 1 : node->budget;
 	next->asleep.count = 0;
@@ -352,14 +391,49 @@ static struct node *node_at(struct search *search, unsigned depth)
 	return search->nodes[depth];
 }
 
+static bool touches_shared(const struct footprint *footprint)
+{
+	for (unsigned i = 0; i < footprint->count && i < FOOTPRINT_MAX; i++)
+		if (footprint->accesses[i].plain && memory_is_shared(footprint->accesses[i].at))
+			return true;
+	return false;
+}
+
+/* A state seen before, but not behind this transition: who races with it? */
+static void look_behind(struct search *search, unsigned depth)
+{
+	struct node *node = search->nodes[depth];
+	struct transition alternatives[ALTERNATIVES];
+	unsigned n;
+
+	if (!node->arrived.footprint || !touches_shared(node->arrived.footprint) ||
+	    depth == DEPTH_MAX)
+		return;
+	n = list(node->last, alternatives);
+	for (unsigned i = 0; i < n && !search->stop; i++) {
+		struct asleep made = { alternatives[i], &node->footprints[0] };
+
+		if (made.transition.actor == node->arrived.transition.actor)
+			continue;
+		struct saved saved = save(search, made.transition.actor, &node->footprints[0]);
+
+		take(search, depth, made.transition);
+		memory_settle(saved.mark);
+		find_race_behind(search, depth, &made);
+		restore(search, &saved);
+	}
+}
+
 static void visit(struct search *search, unsigned depth)
 {
 	struct node *node = node_at(search, depth);
 	struct transition alternatives[ALTERNATIVES];
 	unsigned n;
 
-	if (!enter(search, node->last, node->budget))
+	if (!enter(search, node->last, node->budget)) {
+		look_behind(search, depth);
 		return;
+	}
 	n = list(node->last, alternatives);
 	if (!n) {
 		at_end(search, depth);
@@ -467,6 +541,7 @@ static void run_engine(struct search *search)
 	case ENGINE_REDUCED:
 		node_at(search, 0)->budget = search->plan->bound;
 		search->nodes[0]->last = 0;
+		search->nodes[0]->arrived.footprint = NULL;
 		search->nodes[0]->asleep.count = 0;
 		visit(search, 0);
 		break;
