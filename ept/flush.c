@@ -35,8 +35,8 @@
  *   every flusher, and is waited for.
  * - A CPU enters for the first time with invalidated_at == 0, which no generation is. So it
  *   always invalidates (an EPT of before may have had its root in the same frame), and
- *   says that it exists, in cpus_entered, before it reads the generation once more: by the same
- *   pair of locked operations a flusher that does not see its bit is seen by it.
+ *   says that it exists, in cpus_entered, before its first walk: a flusher that does not see its
+ *   bit has taken the entries away before, and the walk finds them gone.
  *
  * Tables wait in the batch until the same moment as frames do.
  */
@@ -45,12 +45,6 @@
 #include "ept/table.h"
 
 enum { OUTSIDE = 0, IN_GUEST = 1, STATE = 3, ONE_ENTRY = 4 };
-
-static uint64_t first_entry(struct ept *ept)
-{
-	atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
-	return atomic_read(&ept->generation);
-}
 
 enum ept_entry ept_enter(struct ept *ept)
 {
@@ -66,7 +60,7 @@ enum ept_entry ept_enter(struct ept *ept)
 	if (generation == cpu->invalidated_at)
 		return EPT_CLEAN;
 	if (!cpu->invalidated_at)
-		generation = first_entry(ept);
+		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
 	cpu->invalidated_at = generation;
 	ept_count(ept, COUNT_INVEPTS, 1);
 	return EPT_INVALIDATE;
