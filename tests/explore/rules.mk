@@ -6,6 +6,8 @@ EXPLORE_WARNINGS := $(filter-out -Wframe-larger-than=%,$(WARNINGS))
 EXPLORE_COMMON   := -std=gnu17 -g -I. $(EXPLORE_WARNINGS) -O2 -fno-omit-frame-pointer \
 	    -fno-strict-aliasing -fno-pie -fno-stack-protector -DEXPLORE
 EXPLORE_CFLAGS   := $(EXPLORE_COMMON) -fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0
+# The compiler calls these by the names of libc; here they are accesses as all others.
+EXPLORE_AFTER    := objcopy $(foreach copy,memset memcpy memmove,--redefine-sym $(copy)=explore_$(copy))
 
 EXPLORER      := memory actor search report
 EXPLORED      := $(wildcard mm/*.c mm/base/*.c ept/*.c tests/host/soft*.c tests/host/kick.c \
@@ -18,8 +20,7 @@ EXPLORED_OBJECTS := $(EXPLORED:%=$(BUILD)/explore/%.o)
 $(BUILD)/explore/%.o: % Makefile tests/explore/rules.mk
 	@mkdir -p $(@D)
 	@clang $(EXPLORE_CFLAGS) -MMD -MP -c $< -o $@
-	@objcopy --redefine-sym memset=explore_memset --redefine-sym memcpy=explore_memcpy \
-		--redefine-sym memmove=explore_memmove $@
+	@$(EXPLORE_AFTER) $@
 # The explorer itself is not explored.
 $(EXPLORER_OBJECTS) $(EXPLORE_MAIN) $(BUILD)/explore/tests/explore/selftest.c.o: \
 		$(BUILD)/explore/%.o: % Makefile tests/explore/rules.mk

@@ -19,6 +19,10 @@ from pathlib import Path
 from mutant import ROOT
 
 BUILD = Path("build/mutants")
+# The explorer itself, compiled in its own way: tests/explore/rules.mk.
+EXPLORER = tuple(f"tests/explore/{own}" for own in
+                 ("memory.c", "actor.c", "search.c", "report.c", "main.c", "switch.S")
+                 ) + ("tests/host/arena.c",)
 TAP = re.compile(r"^(1\.\.\d|(not )?ok |# )")
 OUTPUT_MAX = 16 << 20		# bytes that a program may print
 
@@ -46,6 +50,13 @@ class Kind:
     common: tuple		# sources of every program, by folder and name patterns
     main: str			# the source of a program, {} is its name
     judge: object		# (output, exit status) -> (verdict, how)
+    after: tuple = ()		# a command for each object that was compiled
+    programs: tuple = ()	# () means every source that `main` fits
+    apart: tuple = ()		# sources in the folders of `common` that are not
+    fixed: tuple = ()		# sources that stay as they are, whatever they include
+
+    def is_common(self, source: str) -> bool:
+        return source.startswith(self.common) and source not in self.apart
 
 
 def judge_unit(output: str, status: int) -> tuple:
@@ -61,6 +72,28 @@ def judge_unit(output: str, status: int) -> tuple:
     return (PASSED, "") if good else (NOTHING, "")
 
 
+RESULT = re.compile(r"^(ok|FAIL|DEADLOCK|STEP-BOUND|TIMEOUT) +\S+ +(\S+)", re.M)
+FOUND = re.compile(r"found: (.*)")
+SCHEDULE = re.compile(r"REPLAY=(\S+)")
+
+
+def judge_explore(output: str, status: int) -> tuple:
+    """The explorer: a line for each scenario and memory model."""
+    if status < 0:
+        return FAILED, f"{signal.Signals(-status).name}, without a word"
+    ends = RESULT.findall(output)
+    bad = next((end for end in ends if end[0] in ("FAIL", "DEADLOCK", "STEP-BOUND")), None)
+    if bad:
+        found, schedule = FOUND.search(output), SCHEDULE.search(output)
+        return FAILED, (f"{bad[0]} {bad[1]} {schedule.group(1) if schedule else ''}: "
+                        f"{found.group(1) if found else ''}")
+    if status == 2:
+        return NOTHING, output.strip()
+    if status or any(end[0] != "ok" for end in ends):
+        return HUNG, "a search was not complete"
+    return (PASSED, "") if ends else (NOTHING, "")
+
+
 def kinds() -> dict:
     """By the first word of a test's name. Compilers and flags are make's (rules.mk)."""
     compiler = shlex.split(os.environ.get("MUTANT_CC", "gcc"))
@@ -70,6 +103,16 @@ def kinds() -> dict:
                      link=["-no-pie", "-Wl,--wrap=port_relax", "-lcmocka", "-lpthread"],
                      common=("mm/", "ept/", "guest/", "tests/host/", "tests/mutants/"),
                      main="tests/unit/{}.c", judge=judge_unit),
+        "explore": Kind(base=Path("build/explore"),
+                        compile=["clang"] + shlex.split(os.environ.get("EXPLORE_CFLAGS", "")) + ["-w"],
+                        link=["-no-pie"],
+                        common=("mm/", "ept/", "tests/host/", "tests/explore/"),
+                        main="tests/explore/{}.c", judge=judge_explore,
+                        after=tuple(shlex.split(os.environ.get("EXPLORE_AFTER", ""))),
+                        programs=("main",),
+                        apart=tuple(f"tests/explore/{other}.c" for other in
+                                    ("main", "selftest", "programs")),
+                        fixed=EXPLORER),
     }
 
 
@@ -89,14 +132,20 @@ def limits() -> None:
 
 
 def run_program(binary: Path, kind: Kind, test: str, guard: float) -> Ran:
-    """One test of the program, "" for all. `guard` is against hangs alone: no test is timed."""
+    """One test of the program, "" for all. `guard` is against hangs alone: no test is timed.
+
+    A program of its own kind takes the test as an argument, the others from the environment.
+    """
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", CMOCKA_TEST_ABORT="1")
     environment.pop("MUTANT_TEST", None)
-    if test:
+    command = [str(binary)]
+    if kind.programs:
+        command += ["MOST=20000000", "T=" + test]
+    elif test:
         environment["MUTANT_TEST"] = test
     started = time.monotonic()
     with tempfile.TemporaryFile(dir=binary.parent) as output:
-        child = subprocess.Popen([str(binary)], cwd=ROOT, env=environment, stdout=output,
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output,
                                  stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
                                  start_new_session=True, preexec_fn=limits)
         try:
@@ -141,7 +190,7 @@ class Variant:
     def object_of(self, source: str) -> Path:
         """The unmutated one, or one made of the change. Raises DoesNotBuild."""
         base = ROOT / self.kind.base / (source + ".o")
-        if not self.file or self.file not in self.depends[source]:
+        if not self.file or self.file not in self.depends[source] or source in self.kind.fixed:
             return base
         if source not in self.compiled:
             out = self.folder / (source + ".o")
@@ -156,12 +205,14 @@ class Variant:
             if done.returncode:
                 errors = done.stderr.decode(errors="replace").splitlines()
                 raise DoesNotBuild(next((e for e in errors if "error:" in e), "compiler failed"))
+            if self.kind.after:
+                subprocess.run([*self.kind.after, str(out)], cwd=ROOT, check=True)
             same = out.read_bytes() == base.read_bytes()
             self.compiled[source] = base if same else out
         return self.compiled[source]
 
     def common_sources(self) -> list:
-        return sorted(s for s in self.depends if s.startswith(self.kind.common))
+        return sorted(s for s in self.depends if self.kind.is_common(s))
 
     def same_code(self, programs: list) -> bool:
         """True when everything compiles to the bytes that it did before."""

@@ -26,6 +26,7 @@ from named import NAMED
 KILLED, SURVIVED, NOT_BUILT = "killed", "SURVIVED", "NOT BUILT"
 EQUIVALENT_CODE = "equivalent"
 GUARD = 60			# seconds: against hangs alone
+EXPLORE_SECONDS = 60		# about what all scenarios take; they end by themselves (MOST=)
 SAMPLED_GOAL = 90		# percent, of those that are not listed as equivalent
 QUIET = os.environ.get("Q", "") not in ("", "0")
 
@@ -75,8 +76,10 @@ def shard_numbers() -> tuple:
 
 
 def parts(test: str) -> tuple:
-    """"unit/ept_flush:misuse" -> unit, ept_flush, misuse."""
+    """"unit/ept_flush:misuse" -> unit, ept_flush, misuse. "explore/kick" -> explore, main, kick."""
     kind, _, rest = test.partition("/")
+    if kind == "explore":
+        return kind, "main", rest
     program, _, one = rest.partition(":")
     return kind, program, one
 
@@ -92,6 +95,8 @@ class Suite:
         self.seconds = {}		# of each program, on sound code
 
     def programs(self, kind: str) -> list:
+        if self.kinds[kind].programs:
+            return list(self.kinds[kind].programs)
         before, after = self.kinds[kind].main.split("{}")
         return sorted(source[len(before):-len(after)] for source in self.depends[kind]
                       if source.startswith(before))
@@ -185,28 +190,31 @@ def known_equivalents() -> dict:
     return {(entry.file, entry.old, entry.new): entry.reason for entry in EQUIVALENT}
 
 
-def kill_sampled(suite: Suite, variant: build.Variant, order: list) -> tuple:
-    """The verdict, the program, how; the quickest programs first. None: changes nothing."""
-    if variant.same_code(order):
+def kill_sampled(suite: Suite, kind: str, change: sample.Change, order: list) -> "tuple | None":
+    """The verdict, the program, how. None: the change is no C, or the same code."""
+    name = f"{kind}-{change.name()}-{change.edits[0][0]}-{change.edits[0][2][:8]}"
+    variant = suite.variant(kind, name, change.file, change.applied())
+    try:
+        if kind == "unit" and variant.same_code(order):
+            return None
+        for program in order:
+            guard = 10 + 20 * suite.seconds[program]
+            ran = build.run_program(variant.program(program), suite.kinds[kind], "", guard)
+            if ran.verdict != build.PASSED:
+                return KILLED, f"{kind}/{program}", ran.how
+    except build.DoesNotBuild:
         return None
-    for program in order:
-        guard = 10 + 20 * suite.seconds[program]
-        ran = build.run_program(variant.program(program), suite.kinds["unit"], "", guard)
-        if ran.verdict != build.PASSED:
-            return KILLED, "unit/" + program, ran.how
+    finally:
+        variant.remove()
     return SURVIVED, "-", "all tests pass"
 
 
 def try_sampled(suite: Suite, change: sample.Change, order: list, known: dict) -> "Result | None":
-    """None: the change is no C, or the same code."""
+    """The quickest programs first, the explorer last. None: the change is no mutant."""
     old, new = change.lines(False), change.lines(True)
-    name = f"{change.name()}-{change.edits[0][0]}-{change.edits[0][2][:8]}"
-    variant = suite.variant("unit", name, change.file, change.applied())
-    try:
-        end = kill_sampled(suite, variant, order)
-    except build.DoesNotBuild:
-        end = None
-    variant.remove()
+    end = kill_sampled(suite, "unit", change, order)
+    if end and end[0] == SURVIVED:
+        end = kill_sampled(suite, "explore", change, suite.programs("explore"))
     if not end:
         return None
     verdict, test, how = end
@@ -227,6 +235,8 @@ def run_sampled(suite: Suite, pool: ThreadPoolExecutor) -> list:
             refuse(f"the code without a mutant fails: unit/{program}: {ran.how}")
         suite.seconds[program] = ran.seconds
     order = sorted(suite.seconds, key=suite.seconds.get)
+    for program in suite.programs("explore"):
+        suite.seconds[program] = EXPLORE_SECONDS
     print(f"sampled mutants: N={wanted} SEED={seed}", flush=True)
 
     # A shard draws every n-th, and until it has its share: not every change compiles.

@@ -11,8 +11,9 @@ $(MUTANT_BASE)/%.o: % Makefile tests/mutants/rules.mk
 	@$(CC) $(MUTANT_CFLAGS) -MMD -MP -c $< -o $@
 
 .PHONY: mutants mutant-objects
-mutant-objects: $(MUTANT_SOURCES:%=$(MUTANT_BASE)/%.o)
+mutant-objects: $(MUTANT_SOURCES:%=$(MUTANT_BASE)/%.o) $(BUILD)/explore/explore
 mutants:
 	$(SETUP) python check
 	$(AGAIN) -s mutant-objects
-	@MUTANT_CC='$(CC)' MUTANT_CFLAGS='$(MUTANT_CFLAGS)' $(PYTHON) tests/mutants/mutants.py
+	@MUTANT_CC='$(CC)' MUTANT_CFLAGS='$(MUTANT_CFLAGS)' EXPLORE_CFLAGS='$(EXPLORE_CFLAGS)' \
+		EXPLORE_AFTER='$(EXPLORE_AFTER)' $(PYTHON) tests/mutants/mutants.py

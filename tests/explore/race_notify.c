@@ -1,0 +1,86 @@
+/* The host's brackets, which overlap and nest (mm/notifier.h), against a fault. */
+#include "ept/walk.h"
+#include "tests/explore/world.h"
+
+static void open_host_pages(void)
+{
+	uint64_t zero = 0;
+
+	world_open(2, LEVEL_4K);
+	for (uint64_t page = 0; page < 2; page++)
+		check(space_write(world.space, page_hva(page), &zero, sizeof(zero)) == STATUS_OK);
+}
+
+static bool is_mapped(uint64_t page)
+{
+	struct ept_walk walk = ept_walk_begin(world.ept, gfn(page), 1);
+
+	while (ept_walk_next(&walk))
+		if (spte_is_leaf(walk.old))
+			return true;
+	return false;
+}
+
+/* Which page the guest stores to: from here to the bracket's end, nothing maps it. */
+enum { STORED = 1 };
+
+static struct mm_range open_bracket(uint64_t first, uint64_t end) HOLDS_SHARED(world.space->lock)
+{
+	return notifier_start(world.space, page_hva(first).raw, page_hva(end).raw,
+			      EVENT_PROTECTION);
+}
+
+static void close_bracket(const struct mm_range *range) HOLDS_SHARED(world.space->lock)
+{
+	if (range->end.raw > page_hva(STORED).raw)
+		check(!is_mapped(STORED));
+	notifier_end(world.space, range);
+}
+
+static void store_last(void)
+{
+	guest_stores(STORED, 7);
+	guest_leaves();
+}
+
+static void verify_store(void)
+{
+	check(process_loads(STORED) == 7);
+	world_verify();
+}
+
+/* ------------------------------------------------------------------ one in the other */
+
+static void nest(void)
+{
+	read_lock(&world.space->lock);
+	struct mm_range outer = open_bracket(0, 2), inner = open_bracket(0, 1);
+
+	close_bracket(&inner);
+	close_bracket(&outer);
+	read_unlock(&world.space->lock);
+}
+
+SCENARIO(brackets_nest, .rule = "the end of an inner bracket frees nothing of the outer (U22)",
+	 .setup = open_host_pages, .actors = { store_last, nest }, .verify = verify_store,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ two that overlap */
+
+static void bracket_last(void)
+{
+	read_lock(&world.space->lock);
+	struct mm_range range = open_bracket(1, 2);
+
+	close_bracket(&range);
+	read_unlock(&world.space->lock);
+}
+
+static void bracket_first(void)
+{
+	check(space_invalidate(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+SCENARIO(brackets_overlap, .rule = "brackets that overlap are one to a fault (U22)", .bound = 2,
+	 .setup = open_host_pages, .actors = { store_last, bracket_first, bracket_last },
+	 .verify = verify_store, .name_word = world_name);
