@@ -8,8 +8,23 @@
 #include "vmx/vcpu_state.h"
 
 /*
- * In real mode no exception has an error code, and an entry with one is refused. So is one with
- * TF and a shadow but no pending single step: SDM "Checks on Guest Non-Register State".
+ * What the next entry delivers. In real mode no exception has an error code, and an entry with
+ * one is refused: SDM "VM-Entry Control Fields", under "Checks on VMX Controls".
+ */
+static void write_event(uint32_t event, uint32_t error_code)
+{
+	if (event & EVENT_ERROR_CODE) {
+		if (vmcs_read(VMCS_GUEST_CR0) & CR0_PE)
+			vmcs_write(VMCS_ENTRY_ERROR_CODE, error_code);
+		else
+			event &= ~EVENT_ERROR_CODE;
+	}
+	vmcs_write(VMCS_ENTRY_EVENT, event);
+}
+
+/*
+ * An entry with TF and a shadow but no pending single step is refused too: SDM "Checks on Guest
+ * Non-Register State".
  */
 void vcpu_inject(struct vcpu *vcpu, uint8_t vector, uint32_t type, int64_t error_code,
 		 uint32_t length)
@@ -24,11 +39,9 @@ void vcpu_inject(struct vcpu *vcpu, uint8_t vector, uint32_t type, int64_t error
 			   blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
 	if (type >= TYPE_SOFT_INTERRUPT)
 		vmcs_write(VMCS_ENTRY_LENGTH, length);
-	if (error_code != NO_ERROR_CODE && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE)) {
+	if (error_code != NO_ERROR_CODE)
 		event |= EVENT_ERROR_CODE;
-		vmcs_write(VMCS_ENTRY_ERROR_CODE, (uint32_t)error_code);
-	}
-	vmcs_write(VMCS_ENTRY_EVENT, event);
+	write_event(event, (uint32_t)error_code);
 }
 
 void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, int64_t error_code)
@@ -65,7 +78,8 @@ void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted)
 
 /*
  * SDM "Information for VM Exits That Occur During Event Delivery": what was being delivered when
- * an EPT violation or the like came in between is lost unless the next entry delivers it.
+ * an EPT violation or the like came in between is lost unless the next entry delivers it. In real
+ * mode the field has no error code, says the SDM; Bochs gives one.
  */
 void vcpu_requeue_event(void)
 {
@@ -73,9 +87,8 @@ void vcpu_requeue_event(void)
 
 	if (!(event & EVENT_VALID))
 		return;
-	vmcs_write(VMCS_ENTRY_EVENT, event & 0x80000fff);	/* bit 12 is undefined */
-	if (event & EVENT_ERROR_CODE)
-		vmcs_write(VMCS_ENTRY_ERROR_CODE, vmcs_read(VMCS_VECTORING_ERROR_CODE));
+	write_event(event & 0x80000fff,		/* bit 12 is undefined */
+		    (uint32_t)vmcs_read(VMCS_VECTORING_ERROR_CODE));
 	if ((event >> 8 & 7) >= TYPE_SOFT_INTERRUPT)
 		vmcs_write(VMCS_ENTRY_LENGTH, vmcs_read(VMCS_EXIT_LENGTH));
 }

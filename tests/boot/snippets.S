@@ -26,6 +26,14 @@ snippet_\name\()_end:
 	hlt
 	END real
 
+/* A word that ends behind the segment's limit: #GP. */
+	SNIPPET real_fault
+	mov	0xffff, %ax
+	hlt
+	.org	snippet_real_fault + 16
+	hlt
+	END real_fault
+
 	.code32
 	SNIPPET protected
 	movl	$0x12345678, WORDS

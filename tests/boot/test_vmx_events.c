@@ -210,6 +210,30 @@ BOOT_TEST("vmx/event_cut_off", NEEDS_VMX)
 	box_destroy(&box);
 }
 
+/* The same in real mode, by a fault of the guest's own: there it has no error code. */
+BOOT_TEST("vmx/event_cut_off_real", NEEDS_VMX)
+{
+	struct vcpu_exit exit;
+	struct box box;
+	uint64_t *stack, entry;
+
+	box_create(&box, BOX_PLAIN);
+	box_start(&box, BOX_REAL, SNIPPET(real_fault));
+	*box_word(&box, BOX_IDT + VECTOR_GP * 4) = BOX_CODE + AT_HANDLER;
+	stack = box_entry(&box, LEVEL_4K, BOX_STACK - 2);
+	entry = *stack;
+	*stack = 0;
+	vmx_invept(box.vm->eptp);
+	box_run(box.vcpu, &exit);
+	expect_equal(exit.kind, EXIT_EPT_VIOLATION);
+	*stack = entry;
+	box_run_to_hlt(box.vcpu);
+	expect_equal(vcpu_reg(box.vcpu, REG_RIP), BOX_CODE + AT_HANDLER + 1);
+	expect_equal(vcpu_reg(box.vcpu, REG_RSP), BOX_STACK - 3 * 2);
+	expect_equal((uint16_t)*box_word(&box, BOX_STACK - 6), BOX_CODE);
+	box_destroy(&box);
+}
+
 /* A guest that lives on exits that vmx answers is given no more time than any other. */
 BOOT_TEST("vmx/answered_for_ever", NEEDS_VMX)
 {
