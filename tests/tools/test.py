@@ -108,9 +108,16 @@ def boot_test_names() -> list:
             for name in BOOT_TEST.findall(path.read_text())]
 
 
-def chosen(suite: object, pattern: str) -> bool:
+def first_word(name: str) -> str:
+    return name.split("/", maxsplit=1)[0]
+
+
+def chosen(suite: object, pattern: str, every: list) -> bool:
     if matches(suite.name, pattern):
         return True
+    family = first_word(pattern)
+    if family != first_word(suite.name) and family in {first_word(one.name) for one in every}:
+        return False
     if isinstance(suite, suites.BootSuite):
         return any(matches(name, pattern) for name in boot_test_names())
     # A hosted program is as quick to run as to ask; a scenario is a test of its own name.
@@ -142,7 +149,7 @@ def run_suite(suite: object, pattern: str, display: Display) -> None:
 
 def run_all(every: list, pattern: str, verbose: bool) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
-    todo = [suite for suite in every if chosen(suite, pattern)]
+    todo = [suite for suite in every if chosen(suite, pattern, every)]
     display = Display(len(todo), verbose)
     over = threading.Event()
 

@@ -229,6 +229,34 @@ class CountTest(unittest.TestCase):
                          ("0 passed, 0 failed, 1 skipped", 1))
 
 
+class ChoiceTest(unittest.TestCase):
+    """Which suites T starts."""
+    EVERY = [suites.Scenario("scenario/hostile", "hostile", 1),
+             suites.Scenario("scenario/demo", "demo", 1),
+             suites.Program("fuzz/load", []), suites.Program("unit/pool", []),
+             suites.Program("mutants", [], one_test=True)]
+
+    def expect(self, pattern: str, *names: str) -> None:
+        self.assertEqual([suite.name for suite in self.EVERY
+                          if harness.chosen(suite, pattern, self.EVERY)], list(names))
+
+    def test_no_pattern_is_all(self):
+        self.expect("", *[suite.name for suite in self.EVERY])
+
+    def test_a_suite_alone(self):
+        self.expect("scenario/hostile", "scenario/hostile")
+        self.expect("mutants", "mutants")
+
+    def test_a_family_alone(self):
+        self.expect("scenario/*", "scenario/hostile", "scenario/demo")
+
+    def test_a_test_of_a_program(self):
+        self.expect("fuzz/load/corpus", "fuzz/load")
+
+    def test_a_name_of_no_family_is_asked_of_all_programs(self):
+        self.expect("hands_out_each_page_once", "fuzz/load", "unit/pool")
+
+
 class RunVerdictTest(unittest.TestCase):
     """`make run` ends with what the image says, and with 1 when it says nothing."""
 
