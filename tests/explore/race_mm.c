@@ -108,3 +108,75 @@ static void verify_dirty(void)
 SCENARIO(split_dirty, .rule = "a D that a processor sets during a split is in the new entries (S27)",
 	 .bound = 2, .setup = open_huge, .actors = { process_stores, split }, .verify = verify_dirty,
 	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ references during a split */
+
+static pfn_t huge;
+
+/* Somebody else has the folio, too: its reference was taken where it was found. */
+static void open_huge_shared(void)
+{
+	struct mm_page page;
+
+	open_huge();
+	check(mm_peek(world.space, page_hva(0), &page) == STATUS_OK);
+	huge = page.frame;
+	folio_get(world.host, huge);
+}
+
+static void put_huge(void) { folio_put(world.host, huge); }
+
+static void verify_references(void)
+{
+	check(folio_refcount(world.host, huge) == 512 && folio_mapcount(world.host, huge) == 512);
+	world_verify();
+}
+
+SCENARIO(split_references, .rule = "a reference that is put during a split is gone",
+	 .setup = open_huge_shared, .actors = { put_huge, split }, .verify = verify_references,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ two that touch a page */
+
+static void open_untouched(void)
+{
+	uint64_t value = 0;
+	struct place place;
+
+	world_open(1, LEVEL_4K);
+	check(space_read(world.space, page_hva(0), &value, sizeof(value)) == STATUS_OK);
+	read_lock(&world.space->lock);
+	place = table_find(world.space, WORLD_BACKING);
+	read_unlock(&world.space->lock);
+	atomic_and(place.slot, ~(PTE_A | PTE_D));
+}
+
+static void process_reads(void)
+{
+	uint64_t first;
+
+	check(space_read(world.space, page_hva(0), &first, 1) == STATUS_OK);
+}
+
+/* Not the byte that the other reads: what a process's threads agree on is their own affair. */
+static void process_writes(void)
+{
+	char value = 7;
+
+	check(space_write(world.space, hva_add(page_hva(0), 8), &value, 1) == STATUS_OK);
+}
+
+static void verify_touched(void)
+{
+	struct place place;
+
+	read_lock(&world.space->lock);
+	place = table_find(world.space, WORLD_BACKING);
+	read_unlock(&world.space->lock);
+	check(place.pte.bits & PTE_A && pte_dirty(place.pte));
+	world_verify();
+}
+
+SCENARIO(touch_together, .rule = "who reads a page forgets no D of who writes it (S27)",
+	 .setup = open_untouched, .actors = { process_reads, process_writes },
+	 .verify = verify_touched, .name_word = world_name);

@@ -84,3 +84,85 @@ static void bracket_first(void)
 SCENARIO(brackets_overlap, .rule = "brackets that overlap are one to a fault (U22)", .bound = 2,
 	 .setup = open_host_pages, .actors = { store_last, bracket_first, bracket_last },
 	 .verify = verify_store, .name_word = world_name);
+
+/* ------------------------------------------------------------------ a listener that goes */
+
+static struct { struct notifier notifier; unsigned open; bool gone; } listener;
+
+static void count_start(struct notifier *self, const struct mm_range *range)
+{
+	(void)self;
+	(void)range;
+	check(!listener.gone);
+	listener.open++;
+}
+
+static void count_end(struct notifier *self, const struct mm_range *range)
+{
+	(void)self;
+	(void)range;
+	check(!listener.gone && listener.open);
+	listener.open--;
+}
+
+static const struct notifier_ops counting = { .start = count_start, .end = count_end };
+
+static void open_listener(void)
+{
+	world_open(1, LEVEL_4K);
+	listener.notifier.ops = &counting;
+	listener.open = 0;
+	listener.gone = false;
+	notifier_register(world.space, &listener.notifier);
+}
+
+static void stop_listening(void)
+{
+	notifier_unregister(world.space, &listener.notifier);
+	check(!listener.open);
+	listener.gone = true;
+}
+
+SCENARIO(listener_goes, .rule = "a listener that goes has seen the end of each bracket, and no more",
+	 .setup = open_listener, .actors = { stop_listening, bracket_first },
+	 .verify = world_verify, .name_word = world_name);
+
+/* ------------------------------------------------------------------ ends beside other changes */
+
+/* The brackets are about page 2, the fault and the regions about the two before it. */
+static void open_regions(void)
+{
+	struct region region = { .pages = 1, .rights = REGION_READ_WRITE, .max_level = LEVEL_4K };
+	uint64_t zero = 0;
+
+	world_open(3, LEVEL_4K);
+	check(space_write(world.space, page_hva(STORED), &zero, sizeof(zero)) == STATUS_OK);
+	check(ept_region_remove(world.ept, gfn(0)) == STATUS_OK);
+	region.start = gfn(STORED);
+	region.backing = page_hva(STORED);
+	check(ept_region_add(world.ept, &region) == STATUS_OK);
+}
+
+static void bracket_elsewhere(void)
+{
+	check(space_invalidate(world.space, page_hva(2), PAGE_SIZE) == STATUS_OK);
+}
+
+static void bracket_and_fault(void)
+{
+	bracket_elsewhere();
+
+	enum fault_result result = ept_fault(world.ept, page_gpa(STORED), ACCESS_WRITE);
+
+	check(result == FAULT_FIXED || result == FAULT_RETRY || result == FAULT_NO_REGION);
+}
+
+static void remove_region(void)
+{
+	check(ept_region_remove(world.ept, gfn(STORED)) == STATUS_OK);
+}
+
+SCENARIO(sequence_advances, .rule = "the sequence never comes back to what a fault has seen (U22, U23)",
+	 .setup = open_regions,
+	 .actors = { bracket_elsewhere, bracket_and_fault, remove_region },
+	 .verify = world_verify, .name_word = world_name);
