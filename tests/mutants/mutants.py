@@ -12,6 +12,7 @@ import fnmatch
 import itertools
 import os
 import random
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from named import NAMED
 KILLED, SURVIVED, NOT_BUILT = "killed", "SURVIVED", "NOT BUILT"
 EQUIVALENT_CODE = "equivalent"
 GUARD = 60			# seconds: against hangs alone
-EXPLORE_SECONDS = 60		# about what all scenarios take; they end by themselves (MOST=)
+EXPLORE_GUARD = 1200		# the same for a scenario, which ends by itself (MOST=)
 SAMPLED_GOAL = 90		# percent, of those that are not listed as equivalent
 QUIET = os.environ.get("Q", "") not in ("", "0")
 
@@ -92,7 +93,7 @@ class Suite:
         self.depends = {name: build.dependencies(kind.base) for name, kind in self.kinds.items()}
         self.sound = {name: build.Variant("sound-" + name, kind, depends=self.depends[name])
                       for name, kind in self.kinds.items()}
-        self.seconds = {}		# of each program, on sound code
+        self.seconds = {}		# of each test, on sound code
 
     def programs(self, kind: str) -> list:
         if self.kinds[kind].programs:
@@ -103,6 +104,12 @@ class Suite:
 
     def variant(self, kind: str, name: str, file: str, text: str) -> build.Variant:
         return build.Variant(name, self.kinds[kind], file, text, self.depends[kind])
+
+    def scenarios(self) -> list:
+        """The explorer's, as names of tests."""
+        binary = self.sound["explore"].program("main")
+        listed = subprocess.run([binary, "LIST=1"], stdout=subprocess.PIPE, text=True, check=True)
+        return ["explore/" + line.split("\t")[0] for line in listed.stdout.splitlines()]
 
     def run_sound(self, test: str) -> build.Ran:
         kind, program, one = parts(test)
@@ -190,18 +197,24 @@ def known_equivalents() -> dict:
     return {(entry.file, entry.old, entry.new): entry.reason for entry in EQUIVALENT}
 
 
-def kill_sampled(suite: Suite, kind: str, change: sample.Change, order: list) -> "tuple | None":
-    """The verdict, the program, how. None: the change is no C, or the same code."""
+def guard_of(suite: Suite, test: str) -> float:
+    return EXPLORE_GUARD if parts(test)[0] == "explore" else 10 + 20 * suite.seconds[test]
+
+
+def kill_sampled(suite: Suite, kind: str, change: sample.Change, tests: list) -> "tuple | None":
+    """The verdict, the test, how. None: the change is no C, or the same code."""
     name = f"{kind}-{change.name()}-{change.edits[0][0]}-{change.edits[0][2][:8]}"
     variant = suite.variant(kind, name, change.file, change.applied())
     try:
-        if kind == "unit" and variant.same_code(order):
+        if kind == "unit" and variant.same_code([parts(test)[1] for test in tests]):
             return None
-        for program in order:
-            guard = 10 + 20 * suite.seconds[program]
-            ran = build.run_program(variant.program(program), suite.kinds[kind], "", guard)
-            if ran.verdict != build.PASSED:
-                return KILLED, f"{kind}/{program}", ran.how
+        for test in tests:
+            _, program, one = parts(test)
+            ran = build.run_program(variant.program(program), suite.kinds[kind], one,
+                                    guard_of(suite, test))
+            # A search that was merely not complete has seen nothing wrong.
+            if ran.verdict == build.FAILED or ran.how.startswith(build.NO_END):
+                return KILLED, test, ran.how
     except build.DoesNotBuild:
         return None
     finally:
@@ -210,11 +223,12 @@ def kill_sampled(suite: Suite, kind: str, change: sample.Change, order: list) ->
 
 
 def try_sampled(suite: Suite, change: sample.Change, order: list, known: dict) -> "Result | None":
-    """The quickest programs first, the explorer last. None: the change is no mutant."""
+    """The quickest tests first, the explorer's last. None: the change is no mutant."""
     old, new = change.lines(False), change.lines(True)
-    end = kill_sampled(suite, "unit", change, order)
+    tests = {kind: [t for t in order if parts(t)[0] == kind] for kind in ("unit", "explore")}
+    end = kill_sampled(suite, "unit", change, tests["unit"])
     if end and end[0] == SURVIVED:
-        end = kill_sampled(suite, "explore", change, suite.programs("explore"))
+        end = kill_sampled(suite, "explore", change, tests["explore"])
     if not end:
         return None
     verdict, test, how = end
@@ -229,14 +243,12 @@ def try_sampled(suite: Suite, change: sample.Change, order: list, known: dict) -
 def run_sampled(suite: Suite, pool: ThreadPoolExecutor) -> list:
     wanted, seed = int(os.environ.get("N") or 150), os.environ.get("SEED") or "1"
     known = known_equivalents()
-    for program in suite.programs("unit"):
-        ran = suite.run_sound("unit/" + program)
+    for test in ["unit/" + program for program in suite.programs("unit")] + suite.scenarios():
+        ran = suite.run_sound(test)
         if ran.verdict != build.PASSED:
-            refuse(f"the code without a mutant fails: unit/{program}: {ran.how}")
-        suite.seconds[program] = ran.seconds
+            refuse(f"the code without a mutant fails: {test}: {ran.how}")
+        suite.seconds[test] = ran.seconds
     order = sorted(suite.seconds, key=suite.seconds.get)
-    for program in suite.programs("explore"):
-        suite.seconds[program] = EXPLORE_SECONDS
     print(f"sampled mutants: N={wanted} SEED={seed}", flush=True)
 
     # A shard draws every n-th, and until it has its share: not every change compiles.

@@ -56,7 +56,10 @@ static pfn_t foreign_frame_of(void)
 	return page.frame;
 }
 
-#define damage(name, what, message)                                                         \
+/* Tables are looked at with the lock held, and differences judged without: a panic leaves it so. */
+#define damage(name, what, message) found_damage(name, RWLOCK_WRITER, what, message)
+#define difference(name, what, message) found_damage(name, 0, what, message)
+#define found_damage(name, readers_then, what, message)                                     \
 	static void name(void **state)                                                      \
 	{                                                                                   \
 		uint64_t leaf = slot_read(slot_of(0, 1)).bits;                              \
@@ -67,6 +70,7 @@ static pfn_t foreign_frame_of(void)
 		(void)state, (void)leaf, (void)other, (void)large, (void)rom;               \
 		what;                                                                       \
 		assert_true(panics(ept_verify(ept), message));                              \
+		assert_int_equal(atomic_read(&ept->lock.readers), readers_then);            \
 	}
 
 damage(format, put(0, 1, leaf & ~SPTE_R), "rights without R")
@@ -76,7 +80,7 @@ damage(leaf_lost, put(0, 1, 0), "leaves of level 1, counted 3 in and 0 out")
 damage(leaf_too_many, put(2 * PAGE_SIZE, 1, leaf), "leaves of level 1")
 damage(large_leaf_lost, put(4 * MIB, 2, 0), "leaves of level 2")
 damage(table_lost, put(0x1000000, 2, 0), "leaves of level 1, counted")
-damage(other_frame, (put(0, 1, other), put(PAGE_SIZE, 1, leaf)), "another frame")
+difference(other_frame, (put(0, 1, other), put(PAGE_SIZE, 1, leaf)), "another frame")
 damage(rights_beyond, put(0x1000000, 1, rom | SPTE_W | SPTE_D | SPTE_HOST_WRITABLE |
 			  SPTE_MMU_WRITABLE), "writable in a read-only region")
 damage(no_region, ept->region_count--, "no region there")
@@ -85,8 +89,8 @@ damage(level_beyond_cpu, ept->caps.max_level = 1, "larger than the processor all
 damage(dead_folio, put(0, 1, (leaf & ~SPTE_FRAME) | UINT64_C(0x3000000)), "freed")
 damage(table_frame, put(0, 1, (leaf & ~SPTE_FRAME) | pfn_to_hpa(ept->root).raw),
        "no process maps")
-damage(foreign_frame, put(0, 1, (leaf & ~SPTE_FRAME) | pfn_to_hpa(foreign_frame_of()).raw),
-       "another frame")
+difference(foreign_frame,
+	   put(0, 1, (leaf & ~SPTE_FRAME) | pfn_to_hpa(foreign_frame_of()).raw), "another frame")
 damage(no_frame, put(0, 1, (leaf & ~SPTE_FRAME) | UINT64_C(1) << 45), "not memory of this host")
 
 /* A page of 4 KiB that begins where a large one could. */
@@ -114,9 +118,9 @@ static void set_primary(uint64_t address, uint64_t keep, uint64_t set)
 	write_unlock(&space->lock);
 }
 
-damage(primary_gone, set_primary(BACKING, 0, 0), "nothing in the primary tables")
-damage(primary_read_only, set_primary(BACKING, ~PTE_W, 0), "the primary entry is not writable")
-damage(primary_large, set_primary(BACKING + 4 * MIB, ~PTE_W, 0), "not writable")
+difference(primary_gone, set_primary(BACKING, 0, 0), "nothing in the primary tables")
+difference(primary_read_only, set_primary(BACKING, ~PTE_W, 0), "the primary entry is not writable")
+difference(primary_large, set_primary(BACKING + 4 * MIB, ~PTE_W, 0), "not writable")
 
 /* Inside a bracket the two may differ. */
 static void inside_a_bracket(void **state)

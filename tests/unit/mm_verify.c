@@ -45,15 +45,25 @@ static struct folio *first_free(void)
 	return page_folio(arena.host, pfn(arena.host->free_heads[lowest()]));
 }
 
-#define damage(name, verify, what, message)                                                 \
+/* The lock is held at each look: a panic leaves it so. */
+static bool space_is_locked(void) { return atomic_read(&space->lock.readers) == RWLOCK_WRITER; }
+static bool host_is_locked(void)
+{
+	return atomic_read(&arena.host->lock.next) != atomic_read(&arena.host->lock.serving);
+}
+
+#define damage(name, verify, locked, what, message)                                         \
 	static void name(void **state)                                                      \
 	{                                                                                   \
 		(void)state;                                                                \
 		what;                                                                       \
 		assert_true(panics(verify, message));                                       \
+		assert_true(locked);                                                        \
 	}
-#define space_damage(name, what, message) damage(name, space_verify(space), what, message)
-#define host_damage(name, what, message) damage(name, host_verify(arena.host), what, message)
+#define space_damage(name, what, message)                                                   \
+	damage(name, space_verify(space), space_is_locked(), what, message)
+#define host_damage(name, what, message)                                                    \
+	damage(name, host_verify(arena.host), host_is_locked(), what, message)
 
 space_damage(vma_beyond_space, space->vmas[2].end = SPACE_END + PAGE_SIZE, "SPACE_END")
 space_damage(vma_start_unaligned, space->vmas[1].start += 1, "PAGE_MASK")
