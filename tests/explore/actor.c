@@ -380,7 +380,7 @@ struct span actor_span(unsigned i)
 	return (struct span){ start, (size_t)(stacks[i] + STACK_BYTES - start) };
 }
 
-static void hash_actor(unsigned i)
+void actor_hash(unsigned i)
 {
 	struct span span = actor_span(i);
 	const uint64_t *word = span.start;
@@ -399,7 +399,7 @@ void machine_start(const struct scenario *scenario, enum explore_model model)
 	for (machine.count = 0;
 	     machine.count < EXPLORE_ACTORS && scenario->actors[machine.count]; machine.count++) {
 		prepare(machine.count, scenario->actors[machine.count]);
-		hash_actor(machine.count);
+		actor_hash(machine.count);
 	}
 }
 
@@ -452,7 +452,6 @@ void actor_step(unsigned i, unsigned choice)
 	machine.alone = 0;
 	explore_switch(&scheduler, actor->stack_pointer);
 	running = NOBODY;
-	hash_actor(i);
 }
 
 void actor_drain(unsigned i)
@@ -460,7 +459,6 @@ void actor_drain(unsigned i)
 	running = (int)i;
 	drain_first(i);
 	running = NOBODY;
-	hash_actor(i);
 }
 
 void judge_run(void (*verify)(void))

@@ -108,6 +108,8 @@ bool actor_can_drain(unsigned i);
 unsigned actor_choices(unsigned i);
 void actor_step(unsigned i, unsigned choice);
 void actor_drain(unsigned i);
+/* Brings machine.hashes up to date, after one of these two. */
+void actor_hash(unsigned i);
 /* Who runs: an actor's number, or less than 0. */
 int running_actor(void);
 bool on_stack(const void *at);
@@ -132,10 +134,14 @@ extern void (*machine_watch)(const struct event *event);
 enum kind { STEP, DRAIN };
 struct transition { uint8_t actor, kind; uint16_t choice; uint32_t accesses; };
 
-enum engine { ENGINE_PLAIN, ENGINE_STATEFUL, ENGINE_REDUCED, ENGINE_PCT, ENGINE_RANDOM };
-enum verdict { VERDICT_OK, VERDICT_FAIL, VERDICT_DEADLOCK, VERDICT_STEP_BOUND, VERDICT_TIMEOUT };
+/* Those that search, then those that walk once, or many times, and see what they meet. */
+enum engine { ENGINE_PLAIN, ENGINE_STATEFUL, ENGINE_REDUCED, ENGINE_PCT, ENGINE_RANDOM,
+	      ENGINE_GIVEN };
+/* OK: a complete search; SAMPLED: as many walks as were asked for. Nothing was found by either. */
+enum verdict { VERDICT_OK, VERDICT_SAMPLED, VERDICT_FAIL, VERDICT_DEADLOCK, VERDICT_STEP_BOUND,
+	       VERDICT_TIMEOUT };
 
-enum { DEPTH_MAX = 2000, UNBOUNDED = -1 };
+enum { DEPTH_MAX = 4000, UNBOUNDED = -1 };
 
 struct plan {
 	const struct scenario *scenario;
@@ -144,7 +150,15 @@ struct plan {
 	int bound;			/* preemptions, or UNBOUNDED */
 	uint64_t runs, seed;		/* PCT and random */
 	unsigned depth;			/* PCT's d */
+	/*
+	 * ENGINE_GIVEN. A byte each time that there is a choice: which of the alternatives; and how
+	 * often after that, between choices that an actor has, things go on as they do. At the end
+	 * of the bytes, too, the first alternative.
+	 */
+	const uint8_t *given;
+	size_t given_bytes;
 	uint64_t most;			/* transitions; more is a TIMEOUT */
+	unsigned part, parts;		/* of a search: the part-th, from 0, of so many; 0 is one */
 	void (*terminal)(void);		/* at the end of each execution, for the engines' own tests */
 	void (*progress)(uint64_t transitions, uint64_t states);
 };
@@ -159,6 +173,10 @@ struct result {
 };
 
 void search(const struct plan *plan, struct result *out);
+/* The same in steps, so that more than one search has one setup. The plan may change between. */
+void search_open(const struct plan *plan, struct result *out);
+void search_run(void);
+void search_close(void);
 
 /* ------------------------------------------------------------------ report.c */
 

@@ -1,5 +1,5 @@
 /*
- * The command behind `make explore`: every scenario in both memory models, one line each.
+ * The command behind `make explore`: every scenario in both memory models, one line a search.
  *
  *	explore [T=name] [BOUND=n] [ENGINE=stateful|plain|reduced|pct|random] [RUNS=n] [SEED=n]
  *	        [SHARD=i/n] [REPLAY=schedule] [MODEL=sc|tso] [MOST=transitions] [LIST=1] [TAP=1]
@@ -21,12 +21,14 @@ static struct {
 	const char *only, *replay, *model;
 	long bound;			/* -1: as the scenario says */
 	bool list, tap;
+	bool engine;			/* one was asked for */
 	unsigned shard, shards;		/* the shard-th of so many parts, from 1 */
 	struct plan plan;
 } options = { .bound = -1, .shard = 1, .shards = 1,
-	      .plan = { .most = 100000000, .depth = 3, .runs = 100000, .engine = ENGINE_STATEFUL } };
+	      .plan = { .most = 200000000, .depth = 3, .engine = ENGINE_STATEFUL } };
 
 static struct result result;
+static unsigned total, done;		/* scenarios times models: what is asked for */
 static const char *running_name;
 static unsigned told;			/* TAP lines */
 
@@ -84,7 +86,7 @@ static int read_option(const char *argument)
 	else if (IS("MODEL") && (!strcmp(value, "sc") || !strcmp(value, "tso")))
 		options.model = value;
 	else if (IS("ENGINE") && engine_named(value, &options.plan.engine))
-		;
+		options.engine = true;
 	else if (IS("SHARD") && read_shard(value))
 		;
 	else if (IS("LIST"))
@@ -109,8 +111,8 @@ static int read_option(const char *argument)
 static void progress(uint64_t transitions, uint64_t states)
 {
 	if (isatty(2))
-		fprintf(stderr, "\r%s: %lu million transitions, %lu states ", running_name,
-			transitions >> 20, states);
+		fprintf(stderr, "\r[%u of %u] %s: %lu million steps, %lu states ", done + 1, total,
+			running_name, transitions >> 20, states);
 }
 
 static double now(void)
@@ -141,51 +143,91 @@ static void minimise(struct plan plan)
 	}
 }
 
+static const char *engine_name(enum engine engine)
+{
+	static const char *const names[] = { "plain", "stateful", "reduced", "PCT", "random" };
+
+	return names[engine];
+}
+
 static void print_bound(const struct plan *plan)
 {
-	if (plan->engine == ENGINE_PCT || plan->engine == ENGINE_RANDOM)
-		printf("%lu runs, seed %lu", plan->runs, plan->seed);
+	if (plan->engine >= ENGINE_PCT)
+		printf("%s, %lu walks, seed %lu", engine_name(plan->engine), plan->runs, plan->seed);
 	else if (plan->bound == UNBOUNDED)
 		printf("exhaustive");
 	else
 		printf("%d preemptions", plan->bound);
+	if (plan->parts > 1)
+		printf(", part %u of %u", plan->part + 1, plan->parts);
 }
 
-static bool run(const struct scenario *scenario, enum explore_model model)
+static bool is_failure(enum verdict verdict)
+{
+	return verdict == VERDICT_FAIL || verdict == VERDICT_DEADLOCK;
+}
+
+static void print_failure(const struct plan *plan)
+{
+	char schedule[DEPTH_MAX * 4];
+	const char *margin = options.tap ? "#" : "";
+
+	print_schedule(&result, schedule, sizeof(schedule));
+	printf("%s  must hold: %s\n", margin, plan->scenario->rule);
+	printf("%s  found: %s\n", margin, result.message);
+	printf("%s  schedule: make explore T=%s MODEL=%s REPLAY=%s\n", margin, plan->scenario->name,
+	       plan->model == MODEL_SC ? "sc" : "tso", schedule);
+}
+
+static bool run(const struct plan *plan)
+{
+	double start = now();
+
+	running_name = plan->scenario->name;
+	progress(0, 0);
+	search(plan, &result);
+	if (is_failure(result.verdict) && !plan->scenario->walks)
+		minimise(*plan);
+	if (isatty(2))
+		fprintf(stderr, "\r%78s\r", "");
+	bool well = result.verdict == VERDICT_OK || result.verdict == VERDICT_SAMPLED;
+
+	if (options.tap)
+		printf("%sok %u - explore/%s_%s # ", well ? "" : "not ", ++told,
+		       plan->scenario->name, plan->model == MODEL_SC ? "sc" : "tso");
+	printf("%-10s %-28s %-3s  %8lu executions %9lu states %10lu steps  depth %3u  ",
+	       verdict_name(result.verdict), plan->scenario->name, model_name(plan->model),
+	       result.executions, result.states, result.transitions, result.depth);
+	print_bound(plan);
+	printf("  %.1f s\n", now() - start);
+	if (!well)
+		print_failure(plan);
+	fflush(stdout);
+	return well;
+}
+
+/* A shard takes its part of each search, and walks with a seed of its own. */
+static bool run_scenario(const struct scenario *scenario, enum explore_model model)
 {
 	struct plan plan = options.plan;
-	double start = now();
-	char schedule[4096];
+	bool well = true;
 
 	plan.scenario = scenario;
 	plan.model = model;
 	plan.progress = progress;
+	plan.part = options.shard - 1;
+	plan.parts = options.shards;
 	plan.seed += options.shard - 1;
 	plan.bound = options.bound >= 0 ? (int)options.bound
 		     : scenario->bound  ? (int)scenario->bound : UNBOUNDED;
-	running_name = scenario->name;
-	search(&plan, &result);
-	if (result.verdict == VERDICT_FAIL || result.verdict == VERDICT_DEADLOCK)
-		minimise(plan);
-	if (isatty(2))
-		fprintf(stderr, "\r%78s\r", "");
-	if (options.tap)
-		printf("%sok %u - explore/%s_%s # ", result.verdict == VERDICT_OK ? "" : "not ", ++told,
-		       scenario->name, model == MODEL_SC ? "sc" : "tso");
-	printf("%-10s %-28s %-3s  %8lu executions %9lu states %10lu steps  depth %3u  ",
-	       verdict_name(result.verdict), scenario->name, model_name(model), result.executions,
-	       result.states, result.transitions, result.depth);
-	print_bound(&plan);
-	printf("  %.1f s\n", now() - start);
-	if (result.verdict != VERDICT_OK) {
-		print_schedule(&result, schedule, sizeof(schedule));
-		printf("%s  must hold: %s\n", options.tap ? "#" : "", scenario->rule);
-		printf("%s  found: %s\n", options.tap ? "#" : "", result.message);
-		printf("%s  schedule: make explore T=%s MODEL=%s REPLAY=%s\n", options.tap ? "#" : "",
-		       scenario->name, model == MODEL_SC ? "sc" : "tso", schedule);
+	if (!options.plan.runs)
+		plan.runs = scenario->walks ? scenario->walks : 100000;
+	if (scenario->walks && !options.engine) {
+		plan.engine = ENGINE_PCT;
+		well = run(&plan);
+		plan.engine = ENGINE_RANDOM;
 	}
-	fflush(stdout);
-	return result.verdict == VERDICT_OK;
+	return run(&plan) && well;
 }
 
 static int show(const struct scenario *scenario)
@@ -202,40 +244,75 @@ static int show(const struct scenario *scenario)
 	return 2;
 }
 
-/* A shard takes whole searches; random engines run in every shard, each with its own seed. */
-static bool asked_for(int model, unsigned number)
+static bool asked_for(const struct scenario *scenario, int model)
 {
 	if (options.model && strcmp(options.model, model == MODEL_SC ? "sc" : "tso") != 0)
 		return false;
-	return options.plan.engine >= ENGINE_PCT || number % options.shards == options.shard - 1;
+	return !options.only || !fnmatch(options.only, scenario->name, 0);
 }
 
-int main(int count, char **arguments)
+/* Calls it for everything that is asked for. Returns how many were not well. */
+static unsigned for_all(bool (*call)(const struct scenario *, enum explore_model))
 {
-	unsigned ran = 0, bad = 0, searches = 0;
+	unsigned bad = 0;
 
-	for (int i = 1; i < count; i++)
-		if (read_option(arguments[i]))
+	for (const struct scenario *const *at = __start_scenarios; at < __stop_scenarios; at++)
+		for (int model = MODEL_SC; model <= MODEL_TSO; model++)
+			if (asked_for(*at, model))
+				bad += !call(*at, (enum explore_model)model);
+	return bad;
+}
+
+static bool count(const struct scenario *scenario, enum explore_model model)
+{
+	(void)scenario;
+	(void)model;
+	total++;
+	return true;
+}
+
+static bool list_one(const struct scenario *scenario, enum explore_model model)
+{
+	if (model == MODEL_SC || options.model)
+		printf("%s\t%s\n", scenario->name, scenario->rule);
+	return true;
+}
+
+static bool run_one(const struct scenario *scenario, enum explore_model model)
+{
+	bool well = run_scenario(scenario, model);
+
+	done++;
+	return well;
+}
+
+static const struct scenario *first_asked_for(void)
+{
+	for (const struct scenario *const *at = __start_scenarios; at < __stop_scenarios; at++)
+		if (!options.only || !fnmatch(options.only, (*at)->name, 0))
+			return *at;
+	return NULL;
+}
+
+int main(int arguments, char **argument)
+{
+	for (int i = 1; i < arguments; i++)
+		if (read_option(argument[i]))
 			return 2;
+	const struct scenario *first = first_asked_for();
+
+	if (!first)
+		return complain(options.only ? options.only : "no scenario", "the name of a scenario");
+	if (options.replay)
+		return show(first);
+	if (options.list)
+		return (int)for_all(list_one);
+	for_all(count);
 	if (options.tap)
 		printf("TAP version 13\n");
-	for (const struct scenario *const *at = __start_scenarios; at < __stop_scenarios; at++) {
-		if (options.only && fnmatch(options.only, (*at)->name, 0))
-			continue;
-		ran++;
-		if (options.list) {
-			printf("%s\t%s\n", (*at)->name, (*at)->rule);
-			continue;
-		}
-		if (options.replay)
-			return show(*at);
-		for (int model = MODEL_SC; model <= MODEL_TSO; model++)
-			if (asked_for(model, searches++))
-				bad += !run(*at, (enum explore_model)model);
-	}
+	unsigned bad = for_all(run_one);
+
 	if (options.tap)
 		printf("1..%u\n", told);
-	if (!ran)
-		return complain(options.only ? options.only : "no scenario", "the name of a scenario");
 	return bad ? 1 : 0;
 }

@@ -82,6 +82,19 @@ const struct scenario data_race = {
 	.actors = { write_locked, write_plainly },
 };
 
+/* Both begin with the lock's word, and do not look what stood there. */
+static void ignore_lock(void)
+{
+	atomic_add(&x.word, 1);
+	plain++;
+	atomic_sub(&x.word, 1);
+}
+
+const struct scenario lock_unheeded = {
+	.name = "lock_unheeded", .rule = "plain accesses are ordered", .setup = clear,
+	.actors = { ignore_lock, ignore_lock },
+};
+
 static void take_both(void)
 {
 	spin_lock(&lock);

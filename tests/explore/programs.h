@@ -32,7 +32,7 @@ void program_thread1(void);
 void program_thread2(void);
 void program_thread3(void);
 
-extern const struct scenario lost_update, kept_update, data_race, dead_lock, entry_without_fence,
-	entry_with_fence, message, endless, choices, lock_cycles;
+extern const struct scenario lost_update, kept_update, data_race, lock_unheeded, dead_lock,
+	entry_without_fence, entry_with_fence, message, endless, choices, lock_cycles;
 
 #endif

@@ -22,6 +22,7 @@ const char *verdict_name(enum verdict verdict)
 {
 	switch (verdict) {
 	case VERDICT_OK: return "ok";
+	case VERDICT_SAMPLED: return "sampled";
 	case VERDICT_FAIL: return "FAIL";
 	case VERDICT_DEADLOCK: return "DEADLOCK";
 	case VERDICT_STEP_BOUND: return "STEP-BOUND";

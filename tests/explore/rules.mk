@@ -11,7 +11,8 @@ EXPLORE_AFTER    := objcopy $(foreach copy,memset memcpy memmove,--redefine-sym 
 
 EXPLORER      := memory actor search report
 EXPLORED      := $(wildcard mm/*.c mm/base/*.c ept/*.c tests/host/soft*.c tests/host/kick.c \
-	    tests/explore/world.c tests/explore/race_*.c)
+	    tests/explore/world.c tests/explore/race_*.c \
+	    tests/explore/mixed.c)
 EXPLORER_OBJECTS := $(EXPLORER:%=$(BUILD)/explore/tests/explore/%.c.o) \
 	    $(BUILD)/explore/tests/explore/switch.S.o
 EXPLORE_MAIN  := $(BUILD)/explore/tests/explore/main.c.o $(BUILD)/explore/tests/host/arena.c.o

@@ -6,6 +6,9 @@
  * Randomized Scheduler with Probabilistic Guarantees of Finding Bugs").
  *
  * A preemption is a switch away from an actor that could go on. Drains and choices are free.
+ *
+ * A part of a search has the schedules whose first preemption comes at some depths, and those that
+ * have none: the parts together are the whole.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +30,8 @@ struct search {
 	char *saved;			/* stacks of the actors on the path */
 	size_t saved_bytes, saved_room;
 	uint64_t random;
+	size_t given;			/* bytes used up */
+	unsigned holding;		/* choices to go on without one */
 };
 
 /* ------------------------------------------------------------------ states that were seen */
@@ -139,6 +144,8 @@ static void take(struct search *search, unsigned depth, struct transition transi
 		actor_step(transition.actor, transition.choice);
 	else
 		actor_drain(transition.actor);
+	if (search->plan->engine == ENGINE_STATEFUL)
+		actor_hash(transition.actor);
 	if (transition.kind == STEP)
 		transition.accesses = tally->accesses - before;
 	out->path[depth] = transition;
@@ -301,21 +308,6 @@ static uint64_t state_key(void)
 	return key;
 }
 
-/* False: this state was seen before. */
-static bool enter(const struct search *search, unsigned last, int budget)
-{
-	const struct plan *plan = search->plan;
-
-	if (plan->engine != ENGINE_STATEFUL)
-		return true;
-
-	uint64_t key = state_key();
-
-	if (plan->bound != UNBOUNDED)
-		key = mix(key, last);
-	return seen_add(key, budget < 0 ? 1 : (unsigned)budget + 1);
-}
-
 /* Of the list, what is still not worth taking after this transition; appended to below. */
 static void stay_asleep(struct sleepers *below, const struct asleep *list, unsigned n,
 			const struct asleep *made)
@@ -331,18 +323,44 @@ struct node {
 	unsigned last;			/* the actor that made the last step */
 	struct asleep arrived;		/* by which transition */
 	int budget;			/* preemptions left */
+	bool preempted;			/* on the way here */
 	struct sleepers asleep;
 	unsigned made_count;
 	struct asleep made[ALTERNATIVES];
 	struct footprint footprints[ALTERNATIVES];
 };
 
+/* False: this state was seen before, and with it all that can follow. */
+static bool enter(const struct search *search, unsigned depth)
+{
+	const struct plan *plan = search->plan;
+	const struct node *node = search->nodes[depth];
+	bool in_parts = plan->parts > 1 && !node->preempted;
+
+	if (plan->engine != ENGINE_STATEFUL)
+		return true;
+
+	uint64_t key = state_key();
+
+	if (plan->bound != UNBOUNDED || in_parts)
+		key = mix(key, node->last);
+	if (in_parts)
+		key = mix(key, depth + 1);
+	return seen_add(key, node->budget < 0 ? 1 : (unsigned)node->budget + 1);
+}
+
+/* The first preemption comes here in another part of the search. */
+static bool elsewhere(const struct plan *plan, const struct node *node, unsigned depth)
+{
+	return plan->parts > 1 && !node->preempted && depth % plan->parts != plan->part;
+}
+
 static void visit(struct search *search, unsigned depth);
 
-/* What was made here, against the transition before. */
-static void find_race_behind(struct search *search, unsigned depth, const struct asleep *made)
+/* What was made now, against the transition before. */
+static void find_race_behind(struct search *search, unsigned depth, const struct asleep *arrived,
+			     const struct asleep *made)
 {
-	const struct asleep *arrived = &search->nodes[depth]->arrived;
 	const struct access *access;
 
 	if (!arrived->footprint || arrived->transition.actor == made->transition.actor)
@@ -361,16 +379,18 @@ static void try(struct search *search, unsigned depth, struct transition transit
 			actor_can_step(node->last);
 	bool reduced = search->plan->engine == ENGINE_REDUCED;
 
-	if ((preempts && !node->budget) || (reduced && sleeps(&node->asleep, transition)))
+	if ((preempts && (!node->budget || elsewhere(search->plan, node, depth))) ||
+	    (reduced && sleeps(&node->asleep, transition)))
 		return;
 	struct saved saved = save(search, transition.actor, footprint);
 
 	take(search, depth, transition);
 	memory_settle(saved.mark);
-	find_race_behind(search, depth, &made);
+	find_race_behind(search, depth, &node->arrived, &made);
 	next->arrived = made;
 	next->last = transition.kind == STEP ? transition.actor : node->last;
 	next->budget = preempts && node->budget > 0 ? node->budget - 1 : node->budget;
+	next->preempted = node->preempted || preempts;
 	next->asleep.count = 0;
 	if (reduced) {
 		stay_asleep(&next->asleep, node->asleep.list, node->asleep.count, &made);
@@ -419,7 +439,7 @@ static void look_behind(struct search *search, unsigned depth)
 
 		take(search, depth, made.transition);
 		memory_settle(saved.mark);
-		find_race_behind(search, depth, &made);
+		find_race_behind(search, depth, &node->arrived, &made);
 		restore(search, &saved);
 	}
 }
@@ -430,7 +450,7 @@ static void visit(struct search *search, unsigned depth)
 	struct transition alternatives[ALTERNATIVES];
 	unsigned n;
 
-	if (!enter(search, node->last, node->budget)) {
+	if (!enter(search, depth)) {
 		look_behind(search, depth);
 		return;
 	}
@@ -482,12 +502,9 @@ static unsigned pct_pick(struct search *search, struct pct *pct, unsigned depth,
 	return best;
 }
 
-static void run_once(struct search *search, unsigned length)
+static struct pct pct_begin(struct search *search, unsigned length)
 {
 	struct pct pct = { .changes = search->plan->depth ? search->plan->depth - 1 : 0 };
-	struct transition alternatives[ALTERNATIVES];
-	static struct saved saved[DEPTH_MAX];
-	unsigned depth = 0;
 
 	for (unsigned i = 0; i < machine.count; i++)
 		pct.priority[i] = 8 + i;
@@ -499,8 +516,56 @@ static void run_once(struct search *search, unsigned length)
 	}
 	for (unsigned i = 0; i < pct.changes; i++)
 		pct.change_at[i] = draw(search, length);
-	for (;; depth++) {
-		unsigned n = list(0, alternatives);
+	return pct;
+}
+
+static unsigned given_pick(struct search *search, const struct transition *alternatives, unsigned n)
+{
+	const struct plan *plan = search->plan;
+	bool chooses = n > 1 && alternatives[0].actor == alternatives[1].actor &&
+		       alternatives[1].kind == STEP;
+
+	if (n == 1 || search->given == plan->given_bytes)
+		return 0;
+	if (!chooses && search->holding) {
+		search->holding--;
+		return 0;
+	}
+	uint8_t byte = plan->given[search->given++];
+
+	if (!chooses)
+		search->holding = byte / n;
+	return byte % n;
+}
+
+static unsigned pick(struct search *search, struct pct *pct, unsigned depth,
+		     const struct transition *alternatives, unsigned n)
+{
+	switch (search->plan->engine) {
+	case ENGINE_PCT: return pct_pick(search, pct, depth, alternatives, n);
+	case ENGINE_GIVEN: return given_pick(search, alternatives, n);
+	case ENGINE_PLAIN:
+	case ENGINE_STATEFUL:
+	case ENGINE_REDUCED:
+	case ENGINE_RANDOM: break;
+	}
+	return draw(search, n);
+}
+
+static void walk(struct search *search, unsigned length)
+{
+	struct pct pct = pct_begin(search, length);
+	struct transition alternatives[ALTERNATIVES];
+	static struct footprint footprints[2];
+	struct saved saved[EXPLORE_ACTORS];
+	struct asleep before = { { 0 }, NULL };
+	unsigned depth = 0, last = 0;
+
+	for (unsigned i = 0; i < machine.count; i++)
+		saved[i] = save(search, i, NULL);
+	search->given = search->holding = 0;
+	while (!search->stop) {
+		unsigned n = list(last, alternatives);
 
 		if (!n) {
 			at_end(search, depth);
@@ -510,25 +575,24 @@ static void run_once(struct search *search, unsigned length)
 			fail(search, VERDICT_STEP_BOUND, depth, "the schedule does not end");
 			break;
 		}
-		unsigned pick = search->plan->engine == ENGINE_PCT
-					? pct_pick(search, &pct, depth, alternatives, n)
-					: draw(search, n);
+		struct asleep made = { alternatives[pick(search, &pct, depth, alternatives, n)],
+				       &footprints[depth % 2] };
 
-		saved[depth] = save(search, alternatives[pick].actor, NULL);
-		take(search, depth, alternatives[pick]);
-		if (search->stop) {
-			depth++;
-			break;
-		}
+		memory_mark(&footprints[depth % 2]);
+		take(search, depth, made.transition);
+		find_race_behind(search, depth, &before, &made);
+		before = made;
+		last = made.transition.kind == STEP ? made.transition.actor : last;
+		depth++;
 	}
-	while (depth-- > 0)
-		restore(search, &saved[depth]);
+	for (unsigned i = machine.count; i-- > 0;)
+		restore(search, &saved[i]);
 }
 
 static void run_many(struct search *search, uint64_t runs)
 {
 	for (uint64_t i = 0; i < runs && !search->stop; i++)
-		run_once(search, search->out->depth ? search->out->depth : 64);
+		walk(search, search->out->depth ? search->out->depth : 64);
 }
 
 /* ------------------------------------------------------------------ the whole */
@@ -542,6 +606,7 @@ static void run_engine(struct search *search)
 		node_at(search, 0)->budget = search->plan->bound;
 		search->nodes[0]->last = 0;
 		search->nodes[0]->arrived.footprint = NULL;
+		search->nodes[0]->preempted = false;
 		search->nodes[0]->asleep.count = 0;
 		visit(search, 0);
 		break;
@@ -549,7 +614,12 @@ static void run_engine(struct search *search)
 	case ENGINE_RANDOM:
 		run_many(search, search->plan->runs);
 		break;
+	case ENGINE_GIVEN:
+		run_many(search, 1);
+		break;
 	}
+	if (search->plan->engine >= ENGINE_PCT && !search->stop)
+		search->out->verdict = VERDICT_SAMPLED;
 }
 
 /* A few random runs, so that most of the shared words are known before the search begins. */
@@ -569,42 +639,58 @@ static void warm_up(struct search *search)
 	search->plan = real;
 }
 
-static void reset(struct search *search, const struct plan *plan, struct result *out)
+static void reset(struct search *search)
 {
-	memset(out, 0, sizeof(*out));
-	seen_forget();
+	memset(search->out, 0, sizeof(*search->out));
+	if (search->plan->engine == ENGINE_STATEFUL)
+		seen_forget();
 	memory_clear_grew();
 	search->stop = false;
 	search->saved_bytes = 0;
-	search->random = mix(plan->seed + 1, 1) | 1;
+	search->random = mix(search->plan->seed + 1, 1) | 1;
 }
 
-void search(const struct plan *plan, struct result *out)
+static struct search current;
+
+void search_open(const struct plan *plan, struct result *out)
 {
-	static struct search search;
-
-	memset(&search, 0, sizeof(search));
-	search.plan = plan;
-	search.out = out;
-
+	memset(&current, 0, sizeof(current));
+	current.plan = plan;
+	current.out = out;
+	seen_forget();
 	memory_forget();
 	if (plan->scenario->setup)
 		plan->scenario->setup();
 	machine_start(plan->scenario, plan->model);
 	memory_begin();
-	reset(&search, plan, out);
-	warm_up(&search);
+	reset(&current);
+	warm_up(&current);
+}
+
+void search_run(void)
+{
 	do {
-		reset(&search, plan, out);
-		run_engine(&search);
+		reset(&current);
+		run_engine(&current);
 		/*
 		 * What failed before all words on its way were known to be shared may be false: a
 		 * store to a word that nobody seems to share overtakes those in the buffer.
 		 */
 	} while (memory_grew());
-	out->states = seen_count;
+	current.out->states = seen_count;
+}
+
+void search_close(void)
+{
 	memory_end();
 	for (unsigned i = 0; i <= DEPTH_MAX; i++)
-		free(search.nodes[i]);
-	free(search.saved);
+		free(current.nodes[i]);
+	free(current.saved);
+}
+
+void search(const struct plan *plan, struct result *out)
+{
+	search_open(plan, out);
+	search_run();
+	search_close();
 }
