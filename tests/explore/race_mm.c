@@ -69,6 +69,22 @@ SCENARIO(look_up_allocate, .rule = "a folio that is held is found, whatever is f
 SCENARIO(last_put, .rule = "the last put frees, and only that one", .setup = open_shared,
 	 .actors = { put_last, put_last }, .verify = world_verify, .name_word = world_name);
 
+/* ------------------------------------------------------------------ marks */
+
+static void mark_dirty(void) { folio_mark_dirty(world.host, kept); }
+static void mark_accessed(void) { folio_mark_accessed(world.host, pfn_add(kept, 1)); }
+
+static void verify_marks(void)
+{
+	check(folio_dirty(world.host, kept) && folio_accessed(world.host, kept));
+	check(folio_order(world.host, kept) == 1);
+	verify_kept();
+}
+
+SCENARIO(marks_together, .rule = "no mark of a folio is lost to another (I6)", .setup = open_kept,
+	 .actors = { mark_dirty, mark_accessed, mark_dirty }, .verify = verify_marks,
+	 .name_word = world_name);
+
 /* ------------------------------------------------------------------ D set by a processor */
 
 static void open_huge(void)

@@ -331,6 +331,17 @@ MEMORY = [
            "a leaf lies inside its VMA", SPACE + "levels_of_faults"),
     Mutant("map-over-map", "mm/space.c", "if (vma_any(space, start.raw, start.raw + bytes))",
            "if (false)", "a mapping does not cover another", SPACE + "vmas_split_and_merge"),
+    Mutant("room-unused", "mm/vma.c", "if (space->vma_count + 2 <= space->vma_capacity)",
+           "if (space->vma_count + 3 <= space->vma_capacity)",
+           "an operation that finds room needs no memory", "unit/mm_refused:room_comes_first"),
+    Mutant("room-for-one", "mm/vma.c", "if (space->vma_count + 2 <= space->vma_capacity)",
+           "if (space->vma_count + 1 <= space->vma_capacity)",
+           "room is kept for what one operation can add", "unit/mm_refused:room_comes_first"),
+    Mutant("block-beyond-largest", "mm/page.c",
+           "while (order < ORDER_MAX && !(start.raw & ((UINT64_C(2) << order) - 1)) &&",
+           "while (order <= ORDER_MAX && !(start.raw & ((UINT64_C(2) << order) - 1)) &&",
+           "no block is larger than the largest order",
+           "unit/mm_page:two_gigabytes_are_two_blocks"),
 ]
 
 
@@ -604,6 +615,9 @@ EXPLORED = [
            "atomic_add(&folio->refcount, 512);",
            "atomic_write(&folio->refcount, atomic_read(&folio->refcount) + 512);",
            "a reference that is put during a split is gone", "explore/split_references"),
+    Mutant("marked-by-read-and-write", "mm/folio.c", "atomic_or(&folio->flags, mark);",
+           "atomic_write(&folio->flags, atomic_read(&folio->flags) | mark);",
+           "I6: no mark of a folio is lost to another", "explore/marks_together"),
     Mutant("touched-by-read-and-write", "mm/lookup.c", "atomic_or(place.slot, bits);",
            "atomic_write(place.slot, atomic_read(place.slot) | bits);",
            "S27: who reads a page forgets no D of who writes it", "explore/touch_together"),

@@ -237,6 +237,23 @@ static void a_gigabyte_folio(void **state)
 	arena_close(&arena);
 }
 
+/* Aligned for more than the largest order. */
+static void two_gigabytes_are_two_blocks(void **state)
+{
+	static const struct ram_range ranges[] = {
+		{ { 0 }, { 16 * MIB } }, { { 2 * GIB }, { 4 * GIB } },
+	};
+
+	(void)state;
+	arena_open_ranges(&arena, ranges, 2);
+	host_verify(arena.host);
+	pfn_t one = take(ORDER_1G), other = take(ORDER_1G);
+
+	folio_put(arena.host, one);
+	folio_put(arena.host, other);
+	arena_close(&arena);
+}
+
 static void bad_ranges(void **state)
 {
 	static const struct {
@@ -484,6 +501,7 @@ int main(void)
 		cmocka_unit_test(buddy_over_torn_ranges),
 		cmocka_unit_test(holes_cost_nothing),
 		cmocka_unit_test(a_gigabyte_folio),
+		cmocka_unit_test(two_gigabytes_are_two_blocks),
 		cmocka_unit_test(bad_ranges),
 		cmocka_unit_test(metadata_alone),
 		cmocka_unit_test(metadata_goes_to_the_smallest_range),

@@ -240,9 +240,29 @@ static void each_in_turn(void **state)
 	}
 }
 
+/* A VMA that finds room needs no memory: two are kept free, no more. */
+static void room_comes_first(void **state)
+{
+	uint64_t at = 16 * MIB;
+
+	open_space(state);
+	for (; space->vma_count + 2 < space->vma_capacity; at += 2 * PAGE_SIZE)
+		assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
+				 STATUS_OK);
+	arena_fail_from_order(&arena, 0);
+	assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K), STATUS_OK);
+	at += 2 * PAGE_SIZE;
+	assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
+			 STATUS_NO_MEMORY);
+	arena_fail_after(&arena, -1);
+	close_space(state);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(each_in_turn) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_in_turn), cmocka_unit_test(room_comes_first),
+	};
 
 	return cmocka_run_group_tests_name("mm/refused", tests, NULL, NULL);
 }
