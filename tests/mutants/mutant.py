@@ -34,6 +34,7 @@ class Equivalent:
     old: str			# the changed text's lines, blanks folded: as a survivor is listed
     new: str
     reason: str
+    within: str = ""		# the function, where the same lines stand in others
 
 
 def function_lines(lines: list, name: str) -> range:

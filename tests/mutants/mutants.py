@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import build
 import sample
 from equivalent import EQUIVALENT
-from mutant import ROOT, Rotten, folded, mutated
+from mutant import ROOT, Rotten, folded, function_lines, mutated
 from named import NAMED
 
 KILLED, SURVIVED, NOT_BUILT = "killed", "SURVIVED", "NOT BUILT"
@@ -188,13 +188,24 @@ def run_named(suite: Suite, pool: ThreadPoolExecutor) -> list:
 # ---------------------------------------------------------------- sampled
 
 
-def known_equivalents() -> dict:
-    """(file, old, new) -> reason. An entry whose line is gone from its file is an error."""
+def check_equivalents() -> None:
+    """An entry whose lines are gone from its file is an error."""
     for entry in EQUIVALENT:
         path = ROOT / entry.file
         if not path.is_file() or entry.old not in folded(path.read_text()):
             refuse(f"equivalent.py: `{entry.old}` is no longer in {entry.file}")
-    return {(entry.file, entry.old, entry.new): entry.reason for entry in EQUIVALENT}
+
+
+def reason_for(change: sample.Change) -> str:
+    """Why no test can tell it from the original; "" when nobody says so."""
+    for entry in EQUIVALENT:
+        if (entry.file, entry.old, entry.new) != (change.file, change.lines(False),
+                                                  change.lines(True)):
+            continue
+        if not entry.within or change.line() - 1 in function_lines(change.text.split("\n"),
+                                                                   entry.within):
+            return entry.reason
+    return ""
 
 
 def guard_of(suite: Suite, test: str) -> float:
@@ -222,9 +233,8 @@ def kill_sampled(suite: Suite, kind: str, change: sample.Change, tests: list) ->
     return SURVIVED, "-", "all tests pass"
 
 
-def try_sampled(suite: Suite, change: sample.Change, order: list, known: dict) -> "Result | None":
+def try_sampled(suite: Suite, change: sample.Change, order: list) -> "Result | None":
     """The quickest tests first, the explorer's last. None: the change is no mutant."""
-    old, new = change.lines(False), change.lines(True)
     tests = {kind: [t for t in order if parts(t)[0] == kind] for kind in ("unit", "explore")}
     end = kill_sampled(suite, "unit", change, tests["unit"])
     if end and end[0] == SURVIVED:
@@ -232,17 +242,18 @@ def try_sampled(suite: Suite, change: sample.Change, order: list, known: dict) -
     if not end:
         return None
     verdict, test, how = end
-    reason = known.get((change.file, old, new))
+    reason = reason_for(change)
     if reason and verdict == SURVIVED:
         verdict, how = EQUIVALENT_CODE, reason
     elif reason:
         how = "LISTED AS EQUIVALENT, but: " + how
-    return Result(change.name(), verdict, f"{old}  =>  {new}", test, how)
+    rule = f"{change.lines(False)}  =>  {change.lines(True)}"
+    return Result(change.name(), verdict, rule, test, how)
 
 
 def run_sampled(suite: Suite, pool: ThreadPoolExecutor) -> list:
     wanted, seed = int(os.environ.get("N") or 150), os.environ.get("SEED") or "1"
-    known = known_equivalents()
+    check_equivalents()
     for test in ["unit/" + program for program in suite.programs("unit")] + suite.scenarios():
         ran = suite.run_sound(test)
         if ran.verdict != build.PASSED:
@@ -260,7 +271,7 @@ def run_sampled(suite: Suite, pool: ThreadPoolExecutor) -> list:
         batch = list(itertools.islice(drawn, min(jobs(), share - len(results))))
         if not batch:
             break
-        for result in pool.map(lambda change: try_sampled(suite, change, order, known), batch):
+        for result in pool.map(lambda change: try_sampled(suite, change, order), batch):
             if result:
                 results.append(result)
                 progress.step(result.name)
