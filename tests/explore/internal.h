@@ -141,7 +141,7 @@ enum engine { ENGINE_PLAIN, ENGINE_STATEFUL, ENGINE_REDUCED, ENGINE_PCT, ENGINE_
 enum verdict { VERDICT_OK, VERDICT_SAMPLED, VERDICT_FAIL, VERDICT_DEADLOCK, VERDICT_STEP_BOUND,
 	       VERDICT_TIMEOUT };
 
-enum { DEPTH_MAX = 4000, UNBOUNDED = -1 };
+enum { DEPTH_MAX = 4000, UNBOUNDED = -1, GIVEN_CHOICES = 8 };
 
 struct plan {
 	const struct scenario *scenario;
@@ -151,9 +151,9 @@ struct plan {
 	uint64_t runs, seed;		/* PCT and random */
 	unsigned depth;			/* PCT's d */
 	/*
-	 * ENGINE_GIVEN. A byte each time that there is a choice: which of the alternatives; and how
-	 * often after that, between choices that an actor has, things go on as they do. At the end
-	 * of the bytes, too, the first alternative.
+	 * ENGINE_GIVEN: for each actor its choices, then a schedule of pairs: which alternative to
+	 * take (its highest bit: store buffers drain only when nothing else can go on), and for how
+	 * many steps things then go on as they do. Where bytes are missing: the first choice; and on.
 	 */
 	const uint8_t *given;
 	size_t given_bytes;

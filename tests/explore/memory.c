@@ -194,15 +194,25 @@ static void plain(void *at, unsigned bytes, bool write)
 		memory_log(at, bytes);
 }
 
+/* Where clang counts for libFuzzer what was reached: empty unless that was asked for. */
+extern char __start___sancov_cntrs[] __attribute__((weak));
+extern char __stop___sancov_cntrs[] __attribute__((weak));
+
+static bool is_explored(const char *at)
+{
+	return active && !on_stack(at) &&
+	       (at < __start___sancov_cntrs || at >= __stop___sancov_cntrs);
+}
+
 static void plain_read(void *at, unsigned bytes)
 {
-	if (active && !on_stack(at))
+	if (is_explored(at))
 		plain(at, bytes, false);
 }
 
 static void plain_write(void *at, unsigned bytes)
 {
-	if (active && !on_stack(at))
+	if (is_explored(at))
 		plain(at, bytes, true);
 }
 

@@ -30,8 +30,12 @@ struct search {
 	char *saved;			/* stacks of the actors on the path */
 	size_t saved_bytes, saved_room;
 	uint64_t random;
-	size_t given;			/* bytes used up */
-	unsigned holding;		/* choices to go on without one */
+	struct given {
+		size_t used;		/* bytes of the schedule */
+		unsigned choices[EXPLORE_ACTORS];	/* made so far, by actor */
+		unsigned holding;	/* steps until the next pair */
+		bool lazy;
+	} given;
 };
 
 /* ------------------------------------------------------------------ states that were seen */
@@ -519,23 +523,44 @@ static struct pct pct_begin(struct search *search, unsigned length)
 	return pct;
 }
 
+/* Store buffers drain at once, and the first alternative is that things go on as they do. */
+static unsigned go_on(bool lazy, const struct transition *alternatives, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (alternatives[i].kind == DRAIN && (!lazy || alternatives[0].kind == DRAIN))
+			return i;
+	return 0;
+}
+
+static unsigned given_choice(struct search *search, unsigned actor, unsigned n)
+{
+	unsigned made = search->given.choices[actor]++ % GIVEN_CHOICES;
+	size_t at = actor * GIVEN_CHOICES + made;
+
+	return at < search->plan->given_bytes ? search->plan->given[at] % n : 0;
+}
+
 static unsigned given_pick(struct search *search, const struct transition *alternatives, unsigned n)
 {
 	const struct plan *plan = search->plan;
-	bool chooses = n > 1 && alternatives[0].actor == alternatives[1].actor &&
-		       alternatives[1].kind == STEP;
+	struct given *given = &search->given;
+	unsigned actor = alternatives[0].actor;
 
-	if (n == 1 || search->given == plan->given_bytes)
-		return 0;
-	if (!chooses && search->holding) {
-		search->holding--;
-		return 0;
+	if (alternatives[0].kind == STEP && actor_choices(actor) > 1)
+		return given_choice(search, actor, actor_choices(actor));
+	if (given->holding) {
+		given->holding--;
+		return go_on(given->lazy, alternatives, n);
 	}
-	uint8_t byte = plan->given[search->given++];
+	if (given->used + 2 > plan->given_bytes)
+		return go_on(false, alternatives, n);
 
-	if (!chooses)
-		search->holding = byte / n;
-	return byte % n;
+	uint8_t who = plan->given[given->used];
+
+	given->holding = plan->given[given->used + 1];
+	given->lazy = who & 0x80;
+	given->used += 2;
+	return who % n;
 }
 
 static unsigned pick(struct search *search, struct pct *pct, unsigned depth,
@@ -563,7 +588,7 @@ static void walk(struct search *search, unsigned length)
 
 	for (unsigned i = 0; i < machine.count; i++)
 		saved[i] = save(search, i, NULL);
-	search->given = search->holding = 0;
+	search->given = (struct given){ .used = machine.count * GIVEN_CHOICES };
 	while (!search->stop) {
 		unsigned n = list(last, alternatives);
 

@@ -1,7 +1,7 @@
 # libFuzzer's programs, build/fuzz/NAME of tests/fuzz/NAME.c: the hosted sources once more, with
 # clang's coverage in them. Included by the Makefile; run by tests/tools/fuzz.py.
 
-FUZZ_NAMES  := load console operations
+FUZZ_NAMES  := load console operations schedules
 FUZZERS     := $(FUZZ_NAMES:%=$(BUILD)/fuzz/%)
 FUZZ_CFLAGS := $(HOST_CFLAGS)
 
@@ -16,7 +16,7 @@ $(FUZZ_JUDGES:%=$(BUILD)/fuzz/objects/%.c.o): FUZZ_COVER =
 $(BUILD)/fuzz/objects/%.o: % Makefile tests/fuzz/rules.mk
 	@mkdir -p $(@D)
 	@clang $(FUZZ_CFLAGS) $(FUZZ_COVER) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
-$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/objects/tests/fuzz/%.c.o \
+$(filter-out %/schedules,$(FUZZERS)): $(BUILD)/fuzz/%: $(BUILD)/fuzz/objects/tests/fuzz/%.c.o \
 		$(HOSTED:%=$(BUILD)/fuzz/objects/%.o)
 	@clang -no-pie -fsanitize=fuzzer,address,undefined $(FUZZ_LINK) -o $@ $^
 .PRECIOUS: $(BUILD)/fuzz/objects/%.o
@@ -30,6 +30,20 @@ $(BUILD)/fuzz/console: FUZZ_LINK = $(call FUZZ_TABLE,console_commands) \
 	    $(call FUZZ_TABLE,boot_tests)
 $(BUILD)/fuzz/objects/guest/machine/payload.c.o: FUZZ_CFLAGS += -DPAYLOADS='"$(BUILD)/guest/"'
 $(BUILD)/fuzz/objects/guest/machine/payload.c.o: $(FLAT_BINS) $(BUILD)/guest/hello.elf
+
+# Explored code once more, with coverage; the explorer as it is (tests/explore/rules.mk).
+FUZZ_EXPLORED := $(filter-out tests/explore/race_%,$(EXPLORED))
+$(BUILD)/fuzz/explored/%.o: % Makefile tests/fuzz/rules.mk
+	@mkdir -p $(@D)
+	@clang $(EXPLORE_CFLAGS) -fsanitize-coverage=inline-8bit-counters,pc-table -MMD -MP -c $< -o $@
+	@$(EXPLORE_AFTER) $@
+$(BUILD)/explore/tests/fuzz/schedules.c.o: tests/fuzz/schedules.c Makefile tests/explore/rules.mk
+	@mkdir -p $(@D)
+	@clang $(EXPLORE_COMMON) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/schedules: $(BUILD)/explore/tests/fuzz/schedules.c.o $(EXPLORER_OBJECTS) \
+		$(BUILD)/explore/tests/host/arena.c.o $(FUZZ_EXPLORED:%=$(BUILD)/fuzz/explored/%.o)
+	@clang -no-pie -fsanitize=fuzzer -o $@ $^
+.PRECIOUS: $(BUILD)/fuzz/explored/%.o
 
 # Part of `make check`: they compile.
 clang-objects: $(FUZZ_NAMES:%=$(BUILD)/clang/host/tests/fuzz/%.c.o)

@@ -47,6 +47,7 @@ TARGETS = [
     Target("load", 10000, 700000, 150000),
     Target("console", 600, 300000, 60000),
     Target("operations", 400, 8000, 2500),
+    Target("schedules", 120, 20000, 8000),
 ]
 
 
