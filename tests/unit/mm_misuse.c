@@ -102,11 +102,36 @@ static void damage_is_seen(void **state)
 	atomic_write(&folio->refcount, 1);
 }
 
+/* An entry goes from a table that nothing names any more. */
+static void way_is_lost(void **state) NOT_CHECKED
+{
+	struct gather gather = gather_begin(arena.host);
+	struct place place;
+
+	(void)state;
+	map(BASE, PAGE_SIZE, LEVEL_4K);
+	look_up(BASE, ACCESS_WRITE);
+	place = entry(BASE);
+	atomic_write(table_make(space, BASE, LEVEL_2M), 0);
+	assert_true(panics(table_change(space, BASE, place, pte_empty(), CONTENT_DIES, &gather),
+			   "pte_table"));
+}
+
+static int abandon(void **state)
+{
+	(void)state;
+	arena_abandon(&arena);
+	return 0;
+}
+
 #define IN_SPACE(test) cmocka_unit_test_setup_teardown(test, open_space, close_space)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { IN_SPACE(bad_ranges), IN_SPACE(damage_is_seen) };
+	const struct CMUnitTest tests[] = {
+		IN_SPACE(bad_ranges), IN_SPACE(damage_is_seen),
+		cmocka_unit_test_setup_teardown(way_is_lost, open_space, abandon),
+	};
 
 	return cmocka_run_group_tests_name("mm/misuse", tests, NULL, NULL);
 }
