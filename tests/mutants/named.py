@@ -404,6 +404,9 @@ def unseen(name: str, function: str, line: str, rule: str, test: str) -> Mutant:
 CHECKS = [
     unseen("free-list", "check_free_list", "check(!blocks);",
            "every free block is in its list", "list_lost"),
+    Mutant("unseen-largest-halves", "mm/verify.c", "if (order < ORDER_MAX) {",
+           "if (order < ORDER_MAX - 1) {", "two free halves are one block",
+           "unit/mm_page:halves_are_one"),
     unseen("free-order", "check_free_list",
            "check(!(host->free_orders >> order & 1) == (at == NO_FRAME));",
            "free_orders says which lists are empty", "order_not_noted"),

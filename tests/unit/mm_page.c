@@ -237,6 +237,29 @@ static void a_gigabyte_folio(void **state)
 	arena_close(&arena);
 }
 
+/* host_verify wants two free halves to be one block, of every order that has a next. */
+static void halves_are_one(void **state)
+{
+	static const struct ram_range range = { { 3 * MIB }, { 3 * GIB } };
+	static unsigned order;				/* static: they outlive a longjmp */
+	static struct folio *folio, *half;
+
+	(void)state;
+	arena_open_ranges(&arena, &range, 1);
+	pfn_t head = take(ORDER_1G);
+
+	folio = page_folio(arena.host, head);
+	for (order = 0; order < ORDER_MAX; order++) {
+		half = page_folio(arena.host, pfn_add(head, UINT64_C(1) << order));
+		atomic_write(&folio->flags, FOLIO_FREE | order);
+		atomic_write(&half->flags, FOLIO_FREE | order);
+		assert_true(panics(host_verify(arena.host), "buddy"));
+		arena.host->lock = (spinlock_t){ 0 };
+		atomic_write(&half->flags, 0);
+	}
+	arena_abandon(&arena);
+}
+
 /* Aligned for more than the largest order. */
 static void two_gigabytes_are_two_blocks(void **state)
 {
@@ -501,6 +524,7 @@ int main(void)
 		cmocka_unit_test(buddy_over_torn_ranges),
 		cmocka_unit_test(holes_cost_nothing),
 		cmocka_unit_test(a_gigabyte_folio),
+		cmocka_unit_test(halves_are_one),
 		cmocka_unit_test(two_gigabytes_are_two_blocks),
 		cmocka_unit_test(bad_ranges),
 		cmocka_unit_test(metadata_alone),
