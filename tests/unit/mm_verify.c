@@ -52,6 +52,27 @@ static bool host_is_locked(void)
 	return atomic_read(&arena.host->lock.next) != atomic_read(&arena.host->lock.serving);
 }
 
+/* Two lists of one block each: every count stays right. */
+static void exchange_lists(void)
+{
+	uint32_t *heads = arena.host->free_heads, *other = NULL;
+
+	for (unsigned order = 0; order <= ORDER_MAX; order++) {
+		if (heads[order] == NO_FRAME ||
+		    page_folio(arena.host, pfn(heads[order]))->next != NO_FRAME)
+			continue;
+		if (other) {
+			uint32_t head = heads[order];
+
+			heads[order] = *other;
+			*other = head;
+			return;
+		}
+		other = &heads[order];
+	}
+	fail();
+}
+
 #define damage(name, verify, locked, what, message)                                         \
 	static void name(void **state)                                                      \
 	{                                                                                   \
@@ -93,6 +114,7 @@ host_damage(list_lost, (arena.host->free_heads[lowest()] = NO_FRAME,
 			arena.host->free_orders &= arena.host->free_orders - 1), "!blocks")
 host_damage(order_not_noted, arena.host->free_orders &= arena.host->free_orders - 1, "free_orders")
 host_damage(list_of_other_order, atomic_add(&first_free()->flags, 1), "")
+host_damage(lists_exchanged, exchange_lists(), "FOLIO_FREE | order")
 host_damage(list_circular, first_free()->next = arena.host->free_heads[lowest()], "previous")
 host_damage(list_torn, first_free()->previous = 3, "previous")
 host_damage(pages_lost, arena.host->pages_total++, "pages_total")
@@ -113,8 +135,8 @@ int main(void)
 		verify_test(leaf_not_counted), verify_test(leaf_twice),
 		verify_test(leaf_without_reference), verify_test(list_lost),
 		verify_test(order_not_noted), verify_test(list_of_other_order),
-		verify_test(list_circular), verify_test(list_torn), verify_test(pages_lost),
-		verify_test(pages_free_wrong),
+		verify_test(lists_exchanged), verify_test(list_circular), verify_test(list_torn),
+		verify_test(pages_lost), verify_test(pages_free_wrong),
 	};
 
 	return cmocka_run_group_tests_name("mm/verify", tests, NULL, NULL);
