@@ -139,6 +139,7 @@ static void gigabyte_leaf(void **state)
 	assert_int_equal(page.level, LEVEL_1G);
 	assert_int_equal(page.frame.raw & 0x3ffff, 5);
 	assert_int_equal(space_write(space, hva(BASE + GIB), &value, sizeof(value)), STATUS_OK);
+	space_verify(space);
 	/* A hole of one page: 511 leaves of 2 MiB and 511 of 4 KiB are left. */
 	assert_int_equal(space_unmap(space, hva(BASE + GIB + 4 * MIB), PAGE_SIZE), STATUS_OK);
 	assert_int_equal(folio_mapcount(arena.host, page.frame), 1022);
