@@ -93,12 +93,47 @@ static uint64_t visible(const struct actor *actor, const void *at, unsigned byte
 	return buffered ? buffered->value : load(at, bytes);
 }
 
+/* Nothing that the watcher does is an event. */
+static void pass_on(const struct event *event)
+{
+	void (*watch)(const struct event *) = machine_watch;
+
+	if (!watch)
+		return;
+	machine_watch = NULL;
+	watch(event);
+	machine_watch = watch;
+}
+
+/* A plain write is told by the compiler before it happens, so it is passed on when all is known. */
+static struct event plain_event;
+
+static void finish_plain(void)
+{
+	struct event event = plain_event;
+
+	if (!event.verb)
+		return;
+	plain_event.verb = NULL;
+	event.after = load(event.word.at, event.word.bytes);
+	pass_on(&event);
+}
+
+void actor_tell_plain(void *at, unsigned bytes, bool write)
+{
+	unsigned shown = bytes < 8 ? bytes : 8;
+
+	finish_plain();
+	plain_event = (struct event){ (unsigned)running, { at, shown, NULL, NULL },
+				      write ? "sets" : "gets", load(at, shown), 0, true };
+}
+
 static void drain_first(unsigned i)
 {
 	struct actor *actor = control(i);
 	struct buffered first = actor->buffer[0];
 	struct event event = { i, { first.at, first.bytes, NULL, NULL }, "drains",
-			       load(first.at, first.bytes), first.value };
+			       load(first.at, first.bytes), first.value, false };
 
 	memory_meet(first.at, first.bytes, i, true);
 	memory_record(first.at, first.bytes, true, false);
@@ -108,8 +143,7 @@ static void drain_first(unsigned i)
 	memset(&actor->buffer[actor->buffered], 0, sizeof(first));
 	memmove(machine.tallies[i].stores, machine.tallies[i].stores + 1,
 		actor->buffered * sizeof(uint32_t));
-	if (machine_watch)
-		machine_watch(&event);
+	pass_on(&event);
 }
 
 void actor_settle(const void *at, unsigned bytes)
@@ -132,10 +166,10 @@ void actor_settle(const void *at, unsigned bytes)
 
 static void tell(const struct explore_word *word, const char *verb, uint64_t before, uint64_t after)
 {
-	struct event event = { (unsigned)running, *word, verb, before, after };
+	struct event event = { (unsigned)running, *word, verb, before, after, false };
 
-	if (machine_watch)
-		machine_watch(&event);
+	finish_plain();
+	pass_on(&event);
 }
 
 /* Stops for the scheduler if anybody could tell; then the access counts. */
@@ -451,6 +485,7 @@ void actor_step(unsigned i, unsigned choice)
 	running = (int)i;
 	machine.alone = 0;
 	explore_switch(&scheduler, actor->stack_pointer);
+	finish_plain();
 	running = NOBODY;
 }
 

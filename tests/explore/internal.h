@@ -126,8 +126,11 @@ struct event {
 	struct explore_word word;
 	const char *verb;
 	uint64_t before, after;
+	bool plain;
 };
 extern void (*machine_watch)(const struct event *event);
+/* The running actor's plain access is about to happen; of a long one, the first eight bytes. */
+void actor_tell_plain(void *at, unsigned bytes, bool write);
 
 /* ------------------------------------------------------------------ search.c */
 

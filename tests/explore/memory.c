@@ -189,6 +189,8 @@ static void plain(void *at, unsigned bytes, bool write)
 		actor_settle(at, bytes);
 		memory_meet(at, bytes, (unsigned)running_actor(), write);
 		memory_record(at, bytes, write, true);
+		if (machine_watch)
+			actor_tell_plain(at, bytes, write);
 	}
 	if (write)
 		memory_log(at, bytes);

@@ -73,24 +73,30 @@ void print_schedule(const struct result *result, char *out, size_t bytes)
 
 /* ------------------------------------------------------------------ and back */
 
-static void name_of(const struct explore_word *word, char *name, size_t bytes)
+/* True: the scenario has one for it. */
+static bool name_of(const struct explore_word *word, char *name, size_t bytes)
 {
 	if (replayed->name_word && replayed->name_word(word->at, name, bytes))
-		return;
+		return true;
 	if (!word->name)
 		snprintf(name, bytes, "0x%lx", (uint64_t)word->at);
 	else
 		snprintf(name, bytes, "%s", word->name + (*word->name == '&'));
+	return false;
 }
 
 static void print_event(const struct event *event)
 {
 	char name[40], line[128], values[48];
+	bool named = false;
 
 	if (event->word.bytes)
-		name_of(&event->word, name, sizeof(name));
+		named = name_of(&event->word, name, sizeof(name));
 	else
 		snprintf(name, sizeof(name), "%s", event->word.name);
+	/* The soft CPU's insides, and the like. */
+	if (event->plain && replayed->name_word && !named)
+		return;
 	if (event->before == event->after)
 		snprintf(values, sizeof(values), "%lx", event->after);
 	else
