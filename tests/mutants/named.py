@@ -337,6 +337,13 @@ MEMORY = [
     Mutant("room-unused", "mm/vma.c", "if (space->vma_count + 2 <= space->vma_capacity)",
            "if (space->vma_count + 3 <= space->vma_capacity)",
            "an operation that finds room needs no memory", "unit/mm_refused:room_comes_first"),
+    Mutant("moved-before-check", "mm/vma.c",
+           "check(space->vma_count < space->vma_capacity);", "",
+           "who forgot to reserve is stopped before anything is moved",
+           "unit/mm_misuse:no_room_for_a_vma", within="insert_at",
+           also=("(space->vma_count - i) * sizeof(vma));",
+                 "(space->vma_count - i) * sizeof(vma)); "
+                 "check(space->vma_count < space->vma_capacity);")),
     Mutant("room-for-one", "mm/vma.c", "if (space->vma_count + 2 <= space->vma_capacity)",
            "if (space->vma_count + 1 <= space->vma_capacity)",
            "room is kept for what one operation can add", "unit/mm_refused:room_comes_first"),

@@ -117,6 +117,25 @@ static void way_is_lost(void **state) NOT_CHECKED
 			   "pte_table"));
 }
 
+/* Who forgot to reserve is stopped before anything is moved. */
+static void no_room_for_a_vma(void **state) NOT_CHECKED
+{
+	static char before[PAGE_SIZE];
+	struct vma vma = { BASE, BASE + PAGE_SIZE, PROTECTION_READ, LEVEL_4K };
+
+	(void)state;
+	map(GIB, PAGE_SIZE, LEVEL_4K);
+	for (; space->vma_count < space->vma_capacity; vma.start += 2 * PAGE_SIZE) {
+		vma.end = vma.start + PAGE_SIZE;
+		vma_insert(space, vma);
+	}
+	vma.start = 0;
+	vma.end = PAGE_SIZE;
+	memcpy(before, space->vmas, PAGE_SIZE);
+	assert_true(panics(vma_insert(space, vma), "vma_capacity"));
+	assert_memory_equal(before, space->vmas, PAGE_SIZE);
+}
+
 static int abandon(void **state)
 {
 	(void)state;
@@ -131,6 +150,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_SPACE(bad_ranges), IN_SPACE(damage_is_seen),
 		cmocka_unit_test_setup_teardown(way_is_lost, open_space, abandon),
+		cmocka_unit_test_setup_teardown(no_room_for_a_vma, open_space, abandon),
 	};
 
 	return cmocka_run_group_tests_name("mm/misuse", tests, NULL, NULL);
