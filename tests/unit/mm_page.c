@@ -187,6 +187,11 @@ static void holes_cost_nothing(void **state)
 		    near_stats.metadata_bytes + 200 * 8 * sizeof(struct section) + PAGE_SIZE);
 	assert_true(near_stats.metadata_bytes_per_page <= 32);
 
+	/* The last frame's metadata are inside what was taken for them. */
+	const struct folio *last = page_folio(arena.host, pfn((far[1].end.raw >> PAGE_SHIFT) - 1));
+
+	assert_true((const char *)(last + 1) <= (char *)arena.host + far_stats.metadata_bytes);
+
 	/* Both sides of the hole are usable, nothing in it is. */
 	pfn_t low = take(ORDER_2M), high = take(ORDER_2M);
 
