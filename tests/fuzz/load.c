@@ -44,9 +44,12 @@ static enum status write(void *context, gpa_t to, const void *from, uint64_t byt
 	(void)context;
 	writes++;
 	check(is_ram(to.raw, bytes));
-	for (uint64_t at = 0; at < bytes; at += sizeof(sink))
+	for (uint64_t at = 0; at < bytes; at += sizeof(sink)) {
 		memcpy(sink, (const uint8_t *)from + at,
 		       bytes - at < sizeof(sink) ? bytes - at : sizeof(sink));
+		/* As if it were used: a copy that nobody reads is none to the compiler. */
+		__asm__ volatile("" : : "r"(sink) : "memory");
+	}
 	return STATUS_OK;
 }
 
