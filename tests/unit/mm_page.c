@@ -169,6 +169,29 @@ static void buddy_over_torn_ranges(void **state)
 
 /* ------------------------------------------------------------------ hosts */
 
+/* The last frame's metadata end inside what was taken for all, on its last page. */
+static void metadata_end(uint64_t last)
+{
+	struct host_stats stats;
+	uint64_t end = (uint64_t)(page_folio(arena.host, pfn(last)) + 1) - (uint64_t)arena.host;
+
+	host_read_stats(arena.host, &stats);
+	assert_in_range(end, stats.metadata_bytes - PAGE_SIZE + 1, stats.metadata_bytes);
+}
+
+/* So many frames that one of them fills the last page to its end. */
+static void metadata_end_where_they_say(void **state)
+{
+	(void)state;
+	for (uint64_t frames = 1; frames <= 2 + PAGE_SIZE / sizeof(struct folio); frames++) {
+		const struct ram_range range = { { MIB }, { MIB + (frames << PAGE_SHIFT) } };
+
+		arena_open_ranges(&arena, &range, 1);
+		metadata_end((range.end.raw >> PAGE_SHIFT) - 1);
+		arena_close(&arena);
+	}
+}
+
 static void holes_cost_nothing(void **state)
 {
 	static const struct ram_range near[] = { { { 0 }, { 32 * MIB } } };
@@ -187,10 +210,7 @@ static void holes_cost_nothing(void **state)
 		    near_stats.metadata_bytes + 200 * 8 * sizeof(struct section) + PAGE_SIZE);
 	assert_true(near_stats.metadata_bytes_per_page <= 32);
 
-	/* The last frame's metadata are inside what was taken for them. */
-	const struct folio *last = page_folio(arena.host, pfn((far[1].end.raw >> PAGE_SHIFT) - 1));
-
-	assert_true((const char *)(last + 1) <= (char *)arena.host + far_stats.metadata_bytes);
+	metadata_end((far[1].end.raw >> PAGE_SHIFT) - 1);
 
 	/* Both sides of the hole are usable, nothing in it is. */
 	pfn_t low = take(ORDER_2M), high = take(ORDER_2M);
@@ -527,6 +547,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buddy_against_model),
 		cmocka_unit_test(buddy_over_torn_ranges),
+		cmocka_unit_test(metadata_end_where_they_say),
 		cmocka_unit_test(holes_cost_nothing),
 		cmocka_unit_test(a_gigabyte_folio),
 		cmocka_unit_test(halves_are_one),
