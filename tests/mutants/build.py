@@ -122,7 +122,9 @@ def dependencies(base: Path) -> dict:
     for path in (ROOT / base).rglob("*.d"):
         first = path.read_text().replace("\\\n", " ").split("\n", 1)[0]
         files = first.split(":", 1)[1].split()
-        found[files[0]] = files
+        # What is left of a source that was removed is no part of a program.
+        if (ROOT / files[0]).is_file():
+            found[files[0]] = files
     return found
 
 
