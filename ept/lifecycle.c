@@ -48,11 +48,8 @@ void ept_destroy(struct ept *ept)
 {
 	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
 
-	read_lock(&ept->lock);
-	bool released = ept->released;
-
-	read_unlock(&ept->lock);
-	if (!released)
+	/* No lock: the space ends before this or after it, not meanwhile. */
+	if (!ept->released)
 		notifier_unregister(ept->space, &ept->notifier);
 
 	write_lock(&ept->lock);
