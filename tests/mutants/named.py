@@ -472,6 +472,9 @@ CHECKS = [
            also=("write_unlock(&space->lock);",
                  "write_unlock(&space->lock); "
                  "check_mapcounts(space, check_tables(space, space->root, ROOT_LEVEL));")),
+    Mutant("drained-beyond", "ept/table.c", "for (unsigned i = 0; i < MAX_CPUS; i++) {",
+           "for (unsigned i = 0; i <= MAX_CPUS; i++) {", "there are MAX_CPUS stores, no more",
+           "unit/ept_locks:of_an_ept", within="ept_table_drain"),
     Mutant("ept-verified-unlocked", "ept/verify.c", "verify_tables(ept);", "",
            "rules hold between changes", "unit/ept_verify:leaf_lost", within="ept_verify",
            also=("write_unlock(&ept->lock);", "write_unlock(&ept->lock); verify_tables(ept);")),
