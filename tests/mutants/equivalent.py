@@ -32,6 +32,10 @@ EQUIVALENT = [
                "atomic_write(&ept->sequence, atomic_read(&ept->sequence) + (1));",
                READERS_LOCKED),
     Equivalent("ept/lifecycle.c",
+               "notifier_register(space, &ept->notifier); *out = ept;",
+               "*out = ept; notifier_register(space, &ept->notifier);",
+               "*out is the caller's, who reads it when ept_create has returned."),
+    Equivalent("ept/lifecycle.c",
                "write_unlock(&ept->lock); ept_table_drain(ept);",
                "ept_table_drain(ept); write_unlock(&ept->lock);",
                "Nobody has the EPT any more: its stores of tables need no lock, and freeing may "
@@ -51,19 +55,11 @@ EQUIVALENT = [
                "atomic_add(&ept->sequence, 1);",
                "atomic_write(&ept->sequence, atomic_read(&ept->sequence) + (1));",
                READERS_LOCKED),
-    Equivalent("ept/region.c",
-               "from = gpa_add(from, part); bytes -= part;",
-               "bytes -= part; from = gpa_add(from, part);",
-               "Two sums of which neither uses the other."),
     Equivalent("mm/folio.c",
                "atomic_add(&folio_of(host, frame)->mapcount, 1);",
                "atomic_write(&folio_of(host, frame)->mapcount, atomic_read(&folio_of(host, "
                "frame)->mapcount) + (1));",
                ONE_SPACE),
-    Equivalent("mm/host.c",
-               "uint64_t start = ram.start > low ? ram.start : low;",
-               "uint64_t start = ram.start >= low ? ram.start : low;",
-               EITHER),
     Equivalent("mm/lookup.c",
                "if (address.raw >= SPACE_END)",
                "if (address.raw > SPACE_END)",
@@ -108,11 +104,5 @@ EQUIVALENT = [
                "level_order(walk->place.level));",
                "check(order >= level_order(walk->place.level)); check(!(pte_frame(pte).raw & "
                "(frames - 1)));",
-               TWO_CHECKS),
-    Equivalent("mm/verify.c",
-               "check(!(atomic_read(&folio->flags) & FOLIO_TABLE)); check(vma && walk->start + "
-               "(frames << PAGE_SHIFT) <= vma->end);",
-               "check(vma && walk->start + (frames << PAGE_SHIFT) <= vma->end); "
-               "check(!(atomic_read(&folio->flags) & FOLIO_TABLE));",
                TWO_CHECKS),
 ]
