@@ -5,6 +5,7 @@
  * As in Linux, a leaf of a primary table holds one reference and counts once in mapcount, a
  * secondary MMU holds neither: refcount == mapcount means that nobody else uses the folio.
  */
+#include "mm/file.h"
 #include "mm/host.h"
 
 struct folio *folio_of(const struct host *host, pfn_t frame)
@@ -22,6 +23,7 @@ enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
 		/* Relaxed: nobody else knows the folio yet. */
 		atomic_write_relaxed(&folio->refcount, 1);
 		atomic_write_relaxed(&folio->mapcount, 0);
+		folio->file = NO_FRAME;
 	}
 	return status;
 }
@@ -53,6 +55,8 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 		return;
 	if (!(atomic_read(&folio->flags) & FOLIO_TABLE) && atomic_read(&folio->mapcount))
 		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
+	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
+		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
 	page_free(host, head);
 }
 
@@ -94,23 +98,54 @@ void folio_unmap(struct host *host, pfn_t frame)
 		port_panic("frame 0x%lx: unmapped more often than mapped", frame.raw);
 }
 
-/* Tested before it is set: a mark that stands already costs no locked operation. */
-static void set_mark(struct host *host, pfn_t frame, uint32_t mark)
+/* ------------------------------------------------------------------ the folio's lock */
+
+/* Linux: folio_lock. Held through input and output, so whoever holds a spinlock must not. */
+void folio_lock(struct host *host, pfn_t frame)
 {
 	struct folio *folio = folio_of(host, frame);
 
-	if (!(atomic_read(&folio->flags) & mark))
-		atomic_or(&folio->flags, mark);
+	while (atomic_or(&folio->flags, FOLIO_LOCKED) & FOLIO_LOCKED)
+		await(!(atomic_read(&folio->flags) & FOLIO_LOCKED));
 }
 
+void folio_unlock(struct host *host, pfn_t frame)
+{
+	check(atomic_and(&folio_of(host, frame)->flags, ~FOLIO_LOCKED) & FOLIO_LOCKED);
+}
+
+bool folio_is_locked(const struct host *host, pfn_t frame)
+{
+	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_LOCKED;
+}
+
+/* ------------------------------------------------------------------ marks */
+
+/* Tested before it is set: a mark that stands already costs no locked operation. */
+static bool set_mark(struct folio *folio, uint32_t mark)
+{
+	if (atomic_read(&folio->flags) & mark)
+		return false;
+	return !(atomic_or(&folio->flags, mark) & mark);
+}
+
+/* Linux: folio_mark_dirty, filemap_dirty_folio: the flag, and what writeback looks for. */
 void folio_mark_dirty(struct host *host, pfn_t frame)
 {
-	set_mark(host, frame, FOLIO_DIRTY);
+	struct folio *folio = folio_of(host, frame);
+
+	if (set_mark(folio, FOLIO_DIRTY) && folio_file(folio))
+		file_note_dirty(folio_file(folio), folio->index);
+}
+
+void folio_set_dirty(struct host *host, pfn_t frame)
+{
+	set_mark(folio_of(host, frame), FOLIO_DIRTY);
 }
 
 void folio_mark_accessed(struct host *host, pfn_t frame)
 {
-	set_mark(host, frame, FOLIO_ACCESSED);
+	set_mark(folio_of(host, frame), FOLIO_ACCESSED);
 }
 
 bool folio_dirty(struct host *host, pfn_t frame)

@@ -11,6 +11,7 @@
 #include "mm/base/addr.h"
 #include "mm/base/atomic.h"
 #include "mm/base/check.h"
+#include "mm/base/list.h"
 #include "mm/base/lock.h"
 #include "mm/mm.h"
 
@@ -20,15 +21,16 @@
  * split, merged by writing one or two words, and any tail finds its head by alignment
  * (page_head). Linux: struct folio, struct page.
  *
- *	flags	31   30   29    28    27       26     5 4   0
- *		FREE USED TABLE DIRTY ACCESSED    -     order
+ *	flags	31   30   29    28    27       26     25       24        23   5 4   0
+ *		FREE USED TABLE DIRTY ACCESSED LOCKED UPTODATE WRITEBACK   -    order
  *
- * 20 bytes. The rest of the 32 that a page may cost is for what file pages need: a mapping
- * pointer and an index.
+ * 28 bytes of the 32 that a page may cost.
  */
 struct folio {
 	atomic32_t flags;
 	atomic32_t refcount;
+	uint32_t file;			/* the frame of the struct file whose page it is, or NO_FRAME */
+	uint32_t index;			/* and which of its pages */
 	union {
 		atomic32_t mapcount;	/* leaves of primary tables that name its frames */
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
@@ -42,6 +44,9 @@ struct folio {
 #define FOLIO_TABLE	(UINT32_C(1) << 29)	/* a page of primary tables */
 #define FOLIO_DIRTY	(UINT32_C(1) << 28)
 #define FOLIO_ACCESSED	(UINT32_C(1) << 27)
+#define FOLIO_LOCKED	(UINT32_C(1) << 26)	/* held through input and output: folio_lock */
+#define FOLIO_UPTODATE	(UINT32_C(1) << 25)	/* a file's page holds what the file does */
+#define FOLIO_WRITEBACK	(UINT32_C(1) << 24)	/* on its way to the store */
 
 #define SECTION_SHIFT	15			/* frames: 128 MiB */
 #define SECTION_FRAMES	(UINT64_C(1) << SECTION_SHIFT)
@@ -49,6 +54,12 @@ struct folio {
 /* Frame numbers are kept in 32 bits: RAM below 16 TiB, less the last frame. */
 #define NO_FRAME	UINT32_MAX
 #define RAM_END		(UINT64_C(1) << 44)
+
+/* NULL: anonymous memory, or mm's own. */
+static inline struct file *folio_file(const struct folio *folio)
+{
+	return folio->file == NO_FRAME ? NULL : pfn_to_ptr(pfn(folio->file));
+}
 
 struct section {
 	struct folio *folios;			/* of its frames [first, first + count) */
@@ -73,6 +84,9 @@ struct host {
 	uint64_t metadata_bytes;
 	struct page_watch *watch;
 
+	spinlock_t spaces_lock;
+	struct list_node spaces;		/* every space, under spaces_lock */
+
 	spinlock_t lock;
 	/* Under lock. */
 	uint32_t free_heads[ORDER_MAX + 1];	/* NO_FRAME: none of this order */
@@ -91,7 +105,10 @@ pfn_t page_head(const struct host *host, pfn_t frame);
 void page_add_range(struct host *host, pfn_t start, pfn_t end);
 void page_lists_init(struct host *host);
 
-/* folio.c: by any frame of it. */
+/* folio.c: by any frame of it. Locks: a folio's before space->lock before file->lock. */
+void folio_lock(struct host *host, pfn_t frame);
+void folio_unlock(struct host *host, pfn_t frame);
+bool folio_is_locked(const struct host *host, pfn_t frame);
 struct folio *folio_of(const struct host *host, pfn_t frame);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 /* Linux: folio_add_anon_rmap, folio_remove_rmap. Leaves change under space->lock. */

@@ -1,14 +1,9 @@
 /*
  * From an address to the page behind it: for secondary MMUs, which get its name, and for the
- * process itself, which gets its bytes. One walk under the shared lock; where it finds nothing,
- * fault.c, and again.
+ * process itself, which gets its bytes. One walk under the shared lock; where it finds nothing that
+ * allows the access, fault.c, which asks the VMA, and again. An entry allows no more than its VMA does.
  */
 #include "mm/space.h"
-
-static bool found(struct place place)
-{
-	return pte_present(place.pte) && pte_leaf(place.pte, place.level);
-}
 
 static void name_page(struct place place, hva_t address, struct mm_page *out)
 {
@@ -21,21 +16,19 @@ static void name_page(struct place place, hva_t address, struct mm_page *out)
 
 enum status mm_lookup(struct space *space, hva_t address, enum access access, struct mm_page *out)
 {
+	if (address.raw >= SPACE_END)
+		return STATUS_NOT_FOUND;
 	for (;;) {
 		read_lock(&space->lock);
-		enum status status = vma_check_access(space, address.raw, access);
-		struct place place = { 0 };
+		struct place place = table_find(space, address.raw);
 
-		if (status == STATUS_OK)
-			place = table_find(space, address.raw);
 		read_unlock(&space->lock);
-
-		if (status == STATUS_OK && found(place)) {
+		if (place_allows(place, access)) {
 			name_page(place, address, out);
 			return STATUS_OK;
 		}
-		if (status == STATUS_OK)
-			status = fault_in(space, address.raw, access);
+		enum status status = fault_in(space, address.raw, access);
+
 		if (status != STATUS_OK)
 			return status;
 	}
@@ -50,10 +43,32 @@ enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
 	struct place place = table_find(space, address.raw);
 
 	read_unlock(&space->lock);
-	if (!found(place))
+	if (!place_allows(place, ACCESS_READ))
 		return STATUS_NOT_FOUND;
 	name_page(place, address, out);
 	return STATUS_OK;
+}
+
+enum status space_reach(struct space *space, uint64_t address, enum access access,
+			void (*use)(struct place place, void *argument), void *argument)
+{
+	if (address >= SPACE_END)
+		return STATUS_NOT_FOUND;
+	for (;;) {
+		read_lock(&space->lock);
+		struct place place = table_find(space, address);
+		bool there = place_allows(place, access);
+
+		if (there)
+			use(place, argument);
+		read_unlock(&space->lock);
+		if (there)
+			return STATUS_OK;
+		enum status status = fault_in(space, address, access);
+
+		if (status != STATUS_OK)
+			return status;
+	}
 }
 
 /* ------------------------------------------------------------------ the process's own accesses */
@@ -80,8 +95,9 @@ static void touch(struct place place, enum access access)
 }
 
 /* Copies to the page's end at most, while the shared lock keeps the page where it is. */
-static void copy_part(struct copy *copy, struct place place)
+static void copy_part(struct place place, void *argument)
 {
+	struct copy *copy = argument;
 	uint64_t inside = copy->address & (level_bytes(place.level) - 1);
 	uint64_t part = PAGE_SIZE - (copy->address & ~PAGE_MASK);
 	char *bytes = hpa_to_ptr(hpa(pfn_to_hpa(pte_frame(place.pte)).raw + inside));
@@ -90,11 +106,11 @@ static void copy_part(struct copy *copy, struct place place)
 		part = copy->bytes;
 	touch(place, copy_access(copy));
 	if (copy->into) {
-		__builtin_memcpy(copy->into, bytes, part);
+		atomic_copy(copy->into, bytes, part);
 		copy->into = (char *)copy->into + part;
 	} else {
 		check(copy->from);
-		__builtin_memcpy(bytes, copy->from, part);
+		atomic_copy(bytes, copy->from, part);
 		copy->from = (const char *)copy->from + part;
 	}
 	copy->address += part;
@@ -103,29 +119,13 @@ static void copy_part(struct copy *copy, struct place place)
 
 static enum status copy_all(struct space *space, struct copy copy)
 {
+	enum status status = STATUS_OK;
+
 	if (copy.address > SPACE_END || copy.bytes > SPACE_END - copy.address)
 		return STATUS_BAD_RANGE;
-
-	while (copy.bytes) {
-		read_lock(&space->lock);
-		enum status status = vma_check_access(space, copy.address, copy_access(&copy));
-		bool present = false;
-
-		if (status == STATUS_OK) {
-			struct place place = table_find(space, copy.address);
-
-			present = found(place);
-			if (present)
-				copy_part(&copy, place);
-		}
-		read_unlock(&space->lock);
-
-		if (status == STATUS_OK && !present)
-			status = fault_in(space, copy.address, copy_access(&copy));
-		if (status != STATUS_OK)
-			return status;
-	}
-	return STATUS_OK;
+	while (copy.bytes && status == STATUS_OK)
+		status = space_reach(space, copy.address, copy_access(&copy), copy_part, &copy);
+	return status;
 }
 
 enum status space_read(struct space *space, hva_t from, void *into, uint64_t bytes)

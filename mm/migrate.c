@@ -56,6 +56,10 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 
 	while (walk_next(space, &walk)) {
 		pfn_t fresh;
+
+		/* A file's page has a place in its file, too, that would have to change. */
+		if (file_of(space->host, pte_frame(walk.place.pte)))
+			continue;
 		enum status status = folio_alloc(space->host, ORDER_4K, &fresh);
 
 		if (status != STATUS_OK)

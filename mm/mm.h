@@ -54,11 +54,48 @@ pfn_t folio_head(struct host *host, pfn_t frame);
 uint32_t folio_refcount(struct host *host, pfn_t frame);
 uint32_t folio_mapcount(struct host *host, pfn_t frame);
 
-/* Linux: folio_mark_dirty, folio_mark_accessed. Lockless; the caller keeps the folio alive. */
+/*
+ * Linux: folio_mark_dirty, folio_mark_accessed. The caller keeps the folio alive. A file's page is
+ * also noted in its file, where writeback looks: takes file->lock then. folio_set_dirty (Linux:
+ * folio_set_dirty, a bare flag) notes nothing, and a writeback that goes by the notes passes over it.
+ */
 void folio_mark_dirty(struct host *host, pfn_t frame);
+void folio_set_dirty(struct host *host, pfn_t frame);
 void folio_mark_accessed(struct host *host, pfn_t frame);
 bool folio_dirty(struct host *host, pfn_t frame);
 bool folio_accessed(struct host *host, pfn_t frame);
+
+/* ------------------------------------------------------------------ files */
+
+/*
+ * Where a file's pages are when they are not in memory: `bytes` bytes at the file's byte `at`,
+ * *done of them transferred, at least one unless it is STATUS_IO_ERROR. Called with the folio
+ * locked and no other lock held, by several CPUs at a time for different pages.
+ */
+struct store;
+struct store_ops {
+	enum status (*read)(struct store *self, uint64_t at, void *into, uint64_t bytes,
+			    uint64_t *done);
+	enum status (*write)(struct store *self, uint64_t at, const void *from, uint64_t bytes,
+			     uint64_t *done);
+};
+struct store { const struct store_ops *ops; };
+
+/* Linux: an inode and its address_space. The store outlives it. STATUS_BAD_RANGE, STATUS_NO_MEMORY. */
+struct file;
+MUST_USE enum status file_create(struct host *host, struct store *store, uint64_t pages,
+				 struct file **out);
+/* What is dirty is lost. STATUS_EXISTS, and nothing happens, while a space maps the file. */
+MUST_USE enum status file_destroy(struct file *file);
+/*
+ * Writes all that is noted as dirty to the store. STATUS_IO_ERROR: some page could not be written
+ * since the last time that this was asked; that page is clean now, and its change lost (Linux:
+ * mapping_set_error, filemap_check_errors). No lock held. Linux: filemap_write_and_wait.
+ */
+MUST_USE enum status file_sync(struct file *file);
+/* Pages in memory, and of those noted as dirty. */
+struct file_stats { uint64_t cached, dirty; };
+void file_read_stats(struct file *file, struct file_stats *out);
 
 /* ------------------------------------------------------------------ host processes */
 
@@ -79,6 +116,22 @@ struct host *space_host(struct space *space);
  */
 MUST_USE enum status space_map(struct space *space, hva_t start, uint64_t bytes,
 			       enum protection protection, unsigned max_level);
+/*
+ * The file's pages from `first` on, in pages of 4 KiB. Shared: stores go to the file. Private: a page
+ * that is written becomes the process's own (copy-on-write). STATUS_BAD_RANGE: beyond the file's
+ * end; STATUS_EXISTS. Linux: mmap with MAP_SHARED, MAP_PRIVATE.
+ */
+enum sharing { SHARING_PRIVATE, SHARING_SHARED };
+MUST_USE enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
+				    enum protection protection, struct file *file, uint64_t first,
+				    enum sharing sharing);
+/*
+ * How a file's pages will be used. Random and sequential ones are not marked accessed when they are
+ * unmapped. STATUS_NOT_FOUND when some page has no VMA. Linux: madvise, vma_has_recency.
+ */
+enum advice { ADVICE_NORMAL, ADVICE_SEQUENTIAL, ADVICE_RANDOM };
+MUST_USE enum status space_advise(struct space *space, hva_t start, uint64_t bytes,
+				  enum advice advice);
 /*
  * Linux: munmap. Parts without a mapping are passed over. Splits VMAs and huge entries; like the
  * two below, STATUS_NO_MEMORY when there is none for that, and then nothing is changed. A folio is
@@ -142,6 +195,26 @@ MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access a
  * be read. For those who compare two MMUs, not for mapping. Takes space->lock shared.
  */
 MUST_USE enum status mm_peek(struct space *space, hva_t address, struct mm_page *out);
+
+/* ------------------------------------------------------------------ users without page tables */
+
+/*
+ * Or-ed together. The two touches say what Linux's FOLL_TOUCH does: as it is (a page's folio is marked
+ * and its entry not; a large leaf's entry is marked and its folio not), and as it might be (the entry
+ * is, of any size).
+ */
+enum gup_flags { GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4 };
+
+/*
+ * The page behind an address, with a reference for the caller; faulted in as for a read, or with
+ * GUP_WRITE a write, and otherwise no entry changes. Errors as mm_lookup's. No lock held.
+ * Linux: get_user_pages, pin_user_pages.
+ */
+MUST_USE enum status gup_get(struct space *space, hva_t address, unsigned flags,
+			     struct mm_page *out);
+/* The end of it. The second: the caller wrote there. Linux: unpin_user_pages_dirty_lock. */
+void gup_put(struct host *host, pfn_t frame);
+void gup_put_dirty(struct host *host, pfn_t frame);
 
 /* Walks everything and panics at the first broken rule: counts, flags, free lists, tables. Slow. */
 void host_verify(struct host *host);

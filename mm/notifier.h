@@ -26,6 +26,7 @@ enum mm_event {
 	EVENT_UNMAP,			/* munmap, mremap: the mapping itself goes */
 	EVENT_CLEAR,			/* entries go, the mapping stays: discard, COW, reclaim */
 	EVENT_PROTECTION,		/* rights of a whole VMA change: mprotect */
+	EVENT_PROTECTION_PAGE,		/* W and D of a file's page go, for writeback */
 	EVENT_MIGRATE,			/* the content moves to other frames */
 	EVENT_RELEASE,			/* the space ends */
 };

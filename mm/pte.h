@@ -40,6 +40,7 @@ static inline bool pte_is_empty(pte_t p) { return !p.bits; }
 static inline bool pte_writable(pte_t p) { return p.bits & PTE_W; }
 static inline bool pte_present(pte_t p) { return p.bits & PTE_P; }
 static inline bool pte_dirty(pte_t p) { return p.bits & PTE_D; }
+static inline bool pte_accessed(pte_t p) { return p.bits & PTE_A; }
 static inline pfn_t pte_frame(pte_t p) { return pfn((p.bits & PTE_FRAME) >> PAGE_SHIFT); }
 
 /* Names a page of memory, with or without rights to it. */

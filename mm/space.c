@@ -40,8 +40,41 @@ enum status space_create(struct host *host, struct space **out)
 		folio_put(host, frame);
 		return status;
 	}
+	atomic_write(&space->users, 1);
+	spin_lock(&host->spaces_lock);
+	list_append(&host->spaces, &space->link);
+	spin_unlock(&host->spaces_lock);
 	*out = space;
 	return STATUS_OK;
+}
+
+/* Out of the list under its lock, so that nobody who walks it finds a space without users. */
+void space_put(struct space *space)
+{
+	struct host *host = space->host;
+
+	spin_lock(&host->spaces_lock);
+	bool last = atomic_sub(&space->users, 1) == 1;
+
+	if (last)
+		list_remove(&space->link);
+	spin_unlock(&host->spaces_lock);
+	if (last)
+		folio_put(host, ptr_to_pfn(space));
+}
+
+/* Empties the range, inside a bracket: VMA after VMA, for what goes is marked as its VMA says. */
+static void zap_vmas(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
+	HOLDS(space->lock)
+{
+	for (unsigned i = vma_search(space, start);
+	     i < space->vma_count && space->vmas[i].start < end; i++) {
+		const struct vma *vma = &space->vmas[i];
+
+		gather->no_recency = vma->advice != ADVICE_NORMAL;
+		table_zap(space, vma->start > start ? vma->start : start,
+			  vma->end < end ? vma->end : end, gather);
+	}
 }
 
 /* Linux: exit_mmap. */
@@ -51,17 +84,32 @@ void space_destroy(struct space *space)
 
 	write_lock(&space->lock);
 	notifier_release(space);
-	table_zap(space, 0, SPACE_END, &gather);
+	zap_vmas(space, 0, SPACE_END, &gather);
 	gather_finish(&gather);
 	table_destroy(space);
 	vma_free_all(space);
 	write_unlock(&space->lock);
-	folio_put(space->host, ptr_to_pfn(space));
+	space_put(space);
 }
 
 struct host *space_host(struct space *space)
 {
 	return space->host;
+}
+
+static enum status insert(struct space *space, struct vma vma)
+{
+	enum status status;
+
+	write_lock(&space->lock);
+	if (vma_any(space, vma.start, vma.end))
+		status = STATUS_EXISTS;
+	else
+		status = vma_reserve(space);
+	if (status == STATUS_OK)
+		vma_insert(space, vma);
+	write_unlock(&space->lock);
+	return status;
 }
 
 enum status space_map(struct space *space, hva_t start, uint64_t bytes, enum protection protection,
@@ -73,15 +121,37 @@ enum status space_map(struct space *space, hva_t start, uint64_t bytes, enum pro
 		return status;
 	if (max_level < LEVEL_4K || max_level > LEVEL_1G)
 		return STATUS_BAD_RANGE;
+	return insert(space, (struct vma){ .start = start.raw, .end = start.raw + bytes,
+					   .protection = protection, .max_level = max_level });
+}
+
+enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
+			   enum protection protection, struct file *file, uint64_t first,
+			   enum sharing sharing)
+{
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
+	if (first >= file->pages || bytes >> PAGE_SHIFT > file->pages - first)
+		return STATUS_BAD_RANGE;
+	return insert(space, (struct vma){ .start = start.raw, .end = start.raw + bytes,
+					   .protection = protection, .max_level = LEVEL_4K,
+					   .file = file, .first = first, .sharing = sharing });
+}
+
+enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum advice advice)
+{
+	uint64_t end = start.raw + bytes;
+	enum status status = space_check_range(start, bytes);
+
+	if (status != STATUS_OK)
+		return status;
 
 	write_lock(&space->lock);
-	if (vma_any(space, start.raw, start.raw + bytes))
-		status = STATUS_EXISTS;
-	else
-		status = vma_reserve(space);
+	status = vma_all(space, start.raw, end) ? vma_reserve(space) : STATUS_NOT_FOUND;
 	if (status == STATUS_OK)
-		vma_insert(space, (struct vma){ start.raw, start.raw + bytes, protection,
-						max_level });
+		vma_advise(space, start.raw, end, advice);
 	write_unlock(&space->lock);
 	return status;
 }
@@ -105,7 +175,7 @@ static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event
 	struct gather gather = gather_begin(space->host);
 	struct mm_range range = notifier_start(space, start, end, event);
 
-	table_zap(space, start, end, &gather);
+	zap_vmas(space, start, end, &gather);
 	gather_finish(&gather);
 	notifier_end(space, &range);
 }

@@ -6,6 +6,7 @@
 #ifndef MM_SPACE_H
 #define MM_SPACE_H
 
+#include "mm/file.h"
 #include "mm/host.h"
 #include "mm/notifier.h"
 #include "mm/pte.h"
@@ -14,10 +15,16 @@ struct vma {				/* Linux: vm_area_struct */
 	uint64_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
 	enum protection protection;
 	unsigned max_level;
+	struct file *file;		/* NULL: anonymous, zero on demand */
+	uint64_t first;			/* the file's page at `start` */
+	enum sharing sharing;
+	enum advice advice;
 };
 
 struct space {
 	struct host *host;
+	struct list_node link;		/* host->spaces, under host->spaces_lock */
+	atomic32_t users;		/* who may look at this struct; the last one frees it */
 	rwlock_t lock;
 	pfn_t root;			/* table of level 4 */
 	struct vma *vmas;		/* sorted, disjoint; neighbours that could be one are one */
@@ -25,6 +32,7 @@ struct space {
 	struct list_node notifiers;
 };
 
+void space_put(struct space *space);
 /* STATUS_BAD_RANGE unless [start, start + bytes) is whole pages of [0, SPACE_END), at least one. */
 MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);
 
@@ -44,7 +52,11 @@ void vma_insert(struct space *space, struct vma vma) HOLDS(space->lock);
 void vma_remove(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock);
 void vma_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection)
 	HOLDS(space->lock);
+void vma_advise(struct space *space, uint64_t start, uint64_t end, enum advice advice)
+	HOLDS(space->lock);
 void vma_free_all(struct space *space) HOLDS(space->lock);
+/* The upper begins where the lower ends, and is its continuation. */
+bool vma_can_merge(const struct vma *low, const struct vma *high);
 /* STATUS_NOT_FOUND: no VMA; STATUS_NO_ACCESS. ACCESS_EXEC asks for no more than ACCESS_READ. */
 MUST_USE enum status vma_check_access(const struct space *space, uint64_t address,
 				      enum access access) HOLDS_SHARED(space->lock);
@@ -59,6 +71,7 @@ enum { GATHER_MAX = 32 };
 
 struct gather {
 	struct host *host;
+	bool no_recency;		/* A of what goes says nothing: Linux, vma_has_recency */
 	unsigned count;
 	struct { uint32_t frame, references; } folios[GATHER_MAX];
 };
@@ -122,10 +135,27 @@ struct walk {
 };
 bool walk_next(const struct space *space, struct walk *walk) HOLDS_SHARED(space->lock);
 
+/* Present, and allows that access. */
+static inline bool place_allows(struct place place, enum access access)
+{
+	return pte_present(place.pte) && pte_leaf(place.pte, place.level) &&
+	       (!(access & ACCESS_WRITE) || pte_writable(place.pte));
+}
+
 /* ------------------------------------------------------------------ fault.c, notifier.c */
 
-/* Linux: handle_mm_fault. Takes and drops space->lock; another may unmap the page again at once. */
+/*
+ * Linux: handle_mm_fault. Nothing there, or not with these rights although the VMA has them. Takes
+ * and drops space->lock, and a folio's before; another may unmap the page again at once.
+ */
 MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access access);
+
+/*
+ * Calls `use` with the leaf behind an address, faulted in where it has to be, with space->lock held
+ * shared: the page stays while it runs.
+ */
+MUST_USE enum status space_reach(struct space *space, uint64_t address, enum access access,
+				 void (*use)(struct place place, void *argument), void *argument);
 
 struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event) HOLDS_SHARED(space->lock);

@@ -71,10 +71,23 @@ static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
 }
 
 /*
- * The accounts of one change. Dirty goes from the entry to the folio when the content lives on;
- * the content of a page that is anonymous and unmapped is gone for good, and takes its marks with
- * it. Linux: zap_present_folio_ptes, try_to_migrate_one.
+ * From an entry that goes to its folio. A file's page lives on: dirty, and accessed if that says
+ * anything of a page in this VMA. The content of one that is anonymous and unmapped is gone for good,
+ * and takes its marks with it; if it only moves, dirty is what counts.
+ * Linux: zap_present_folio_ptes, try_to_migrate_one.
  */
+static void pass_on_marks(struct host *host, pte_t old, enum content content,
+			  const struct gather *gather)
+{
+	bool of_file = file_of(host, pte_frame(old));
+
+	if (pte_dirty(old) && (of_file || content == CONTENT_MOVES))
+		folio_mark_dirty(host, pte_frame(old));
+	if (pte_accessed(old) && of_file && content == CONTENT_DIES && !gather->no_recency)
+		folio_mark_accessed(host, pte_frame(old));
+}
+
+/* The accounts of one change. */
 static void account(struct space *space, const pte_slot_t *slot, unsigned level, pte_t old,
 		    pte_t new, enum content content, struct gather *gather) HOLDS(space->lock)
 {
@@ -84,8 +97,7 @@ static void account(struct space *space, const pte_slot_t *slot, unsigned level,
 	if (is && !same)
 		folio_map(space->host, pte_frame(new));
 	if (was && !same) {
-		if (pte_dirty(old) && content == CONTENT_MOVES)
-			folio_mark_dirty(space->host, pte_frame(old));
+		pass_on_marks(space->host, old, content, gather);
 		folio_unmap(space->host, pte_frame(old));
 		gather_add(gather, pte_frame(old));
 	}
@@ -232,19 +244,28 @@ void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather 
 		table_change(space, walk.start, walk.place, pte_empty(), CONTENT_DIES, gather);
 }
 
+/* W comes back only to anonymous pages; for a file's a fault comes first. Linux: can_change_pte_writable. */
+static pte_t reprotected(struct host *host, pte_t old, enum protection protection)
+{
+	pte_t new = pte_with_rights(old, protection);
+
+	if (pte_writable(new) && !pte_writable(old) && file_of(host, pte_frame(old)))
+		new.bits &= ~PTE_W;
+	return new;
+}
+
 void table_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection,
 		   struct gather *gather)
 {
 	struct walk walk = { .at = start, .end = end };
 
 	while (walk_next(space, &walk)) {
-		pte_t old = walk.place.pte;
+		pte_t old = walk.place.pte, new;
 
 		/* A cmpxchg, not the exchange of table_change: A and D set meanwhile must stay. */
-		while (!atomic_cmpxchg(walk.place.slot, &old.bits,
-				       pte_with_rights(old, protection).bits))
-			;
-		account(space, walk.place.slot, walk.place.level, old,
-			pte_with_rights(old, protection), CONTENT_STAYS, gather);
+		do {
+			new = reprotected(space->host, old, protection);
+		} while (!atomic_cmpxchg(walk.place.slot, &old.bits, new.bits));
+		account(space, walk.place.slot, walk.place.level, old, new, CONTENT_STAYS, gather);
 	}
 }

@@ -110,8 +110,7 @@ static void check_vmas(const struct space *space) HOLDS_SHARED(space->lock)
 		if (i + 1 == space->vma_count)
 			break;
 		check(vma->end <= next->start);
-		check(vma->end != next->start || vma->protection != next->protection ||
-		      vma->max_level != next->max_level);
+		check(!vma_can_merge(vma, next));
 	}
 }
 
@@ -144,6 +143,16 @@ static uint64_t check_tables(const struct space *space, pfn_t table, unsigned le
 	return leaves;
 }
 
+/* The page that the VMA shows there; a store to it is one to the file, and the file knows. */
+static void check_file_leaf(const struct walk *walk, const struct vma *vma,
+			    const struct folio *folio)
+{
+	check(vma->file == folio_file(folio));
+	check(folio->index == vma->first + ((walk->start - vma->start) >> PAGE_SHIFT));
+	check(vma->sharing == SHARING_SHARED || !pte_writable(walk->place.pte));
+	check(vma->file->cache[folio->index] != NO_FRAME);
+}
+
 static void check_leaf(const struct space *space, const struct walk *walk)
 	HOLDS_SHARED(space->lock)
 {
@@ -158,29 +167,40 @@ static void check_leaf(const struct space *space, const struct walk *walk)
 	check(!(atomic_read(&folio->flags) & FOLIO_TABLE));
 	check(vma && walk->start + (frames << PAGE_SHIFT) <= vma->end);
 	check(pte_present(pte) == (vma->protection != PROTECTION_NONE));
-	check(pte_writable(pte) == (vma->protection == PROTECTION_READ_WRITE));
-	/* Private memory: nobody else maps the folio, so its leaves are all in this space. */
+	check(!pte_writable(pte) || vma->protection == PROTECTION_READ_WRITE);
+	if (folio_file(folio))
+		check_file_leaf(walk, vma, folio);
 	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
+}
+
+static void tally(const struct space *space, const struct walk *walk, bool begin)
+	HOLDS_SHARED(space->lock)
+{
+	struct folio *folio = folio_of(space->host, pte_frame(walk->place.pte));
+
+	if (!folio_file(folio))
+		folio->next = begin ? 0 : folio->next + 1;
 }
 
 /*
  * mapcount is the number of leaves: tallied in a link that a folio in use leaves free, since the
- * leaves of one folio need not be neighbours (a page between two of them may have moved).
+ * leaves of one folio need not be neighbours (a page between two of them may have moved). Not for a
+ * file's page: other spaces may map it.
  */
 static void check_mapcounts(struct space *space, uint64_t leaves) HOLDS(space->lock)
 {
 	struct walk clear = { .end = SPACE_END }, count = clear, compare = clear;
 
 	while (walk_next(space, &clear))
-		folio_of(space->host, pte_frame(clear.place.pte))->next = 0;
+		tally(space, &clear, true);
 	while (walk_next(space, &count)) {
-		folio_of(space->host, pte_frame(count.place.pte))->next++;
+		tally(space, &count, false);
 		leaves--;
 	}
 	while (walk_next(space, &compare)) {
 		const struct folio *folio = folio_of(space->host, pte_frame(compare.place.pte));
 
-		check(folio->next == atomic_read(&folio->mapcount));
+		check(folio_file(folio) || folio->next == atomic_read(&folio->mapcount));
 		check_leaf(space, &compare);
 	}
 	check(!leaves);

@@ -78,8 +78,19 @@ enum status vma_reserve(struct space *space)
 	return STATUS_OK;
 }
 
+/* A VMA more, or less, shows the file. */
+static void count_file(const struct vma *vma, bool more)
+{
+	if (vma->file && more)
+		atomic_add(&vma->file->vmas, 1);
+	else if (vma->file)
+		check(atomic_sub(&vma->file->vmas, 1));
+}
+
 void vma_free_all(struct space *space)
 {
+	for (unsigned i = 0; i < space->vma_count; i++)
+		count_file(&space->vmas[i], false);
 	if (space->vmas)
 		folio_put(space->host, ptr_to_pfn(space->vmas));
 	space->vmas = NULL;
@@ -93,10 +104,13 @@ static void insert_at(struct space *space, unsigned i, struct vma vma) HOLDS(spa
 			  (space->vma_count - i) * sizeof(vma));
 	space->vmas[i] = vma;
 	space->vma_count++;
+	count_file(&vma, true);
 }
 
 static void remove_at(struct space *space, unsigned i, unsigned count) HOLDS(space->lock)
 {
+	for (unsigned k = i; k < i + count; k++)
+		count_file(&space->vmas[k], false);
 	__builtin_memmove(&space->vmas[i], &space->vmas[i + count],
 			  (space->vma_count - i - count) * sizeof(struct vma));
 	space->vma_count -= count;
@@ -113,14 +127,20 @@ static void split_at(struct space *space, uint64_t address) HOLDS(space->lock)
 	struct vma upper = *vma;
 
 	upper.start = vma->end = address;
+	if (vma->file)
+		upper.first += (address - vma->start) >> PAGE_SHIFT;
 	insert_at(space, (unsigned)(vma - space->vmas) + 1, upper);
 }
 
 /* Linux: can_vma_merge_after. */
-static bool can_merge(const struct vma *low, const struct vma *high)
+bool vma_can_merge(const struct vma *low, const struct vma *high)
 {
+	uint64_t pages = (low->end - low->start) >> PAGE_SHIFT;
+
 	return low->end == high->start && low->protection == high->protection &&
-	       low->max_level == high->max_level;
+	       low->max_level == high->max_level && low->file == high->file &&
+	       low->sharing == high->sharing && low->advice == high->advice &&
+	       (!low->file || low->first + pages == high->first);
 }
 
 /* Joins what can be joined among the VMAs that touch [start, end]. */
@@ -129,7 +149,7 @@ static void merge(struct space *space, uint64_t start, uint64_t end) HOLDS(space
 	unsigned i = vma_search(space, start ? start - 1 : 0);
 
 	while (i + 1 < space->vma_count && space->vmas[i + 1].start <= end) {
-		if (can_merge(&space->vmas[i], &space->vmas[i + 1])) {
+		if (vma_can_merge(&space->vmas[i], &space->vmas[i + 1])) {
 			space->vmas[i].end = space->vmas[i + 1].end;
 			remove_at(space, i + 1, 1);
 		} else {
@@ -163,5 +183,15 @@ void vma_protect(struct space *space, uint64_t start, uint64_t end, enum protect
 	for (unsigned i = vma_search(space, start);
 	     i < space->vma_count && space->vmas[i].start < end; i++)
 		space->vmas[i].protection = protection;
+	merge(space, start, end);
+}
+
+void vma_advise(struct space *space, uint64_t start, uint64_t end, enum advice advice)
+{
+	split_at(space, start);
+	split_at(space, end);
+	for (unsigned i = vma_search(space, start);
+	     i < space->vma_count && space->vmas[i].start < end; i++)
+		space->vmas[i].advice = advice;
 	merge(space, start, end);
 }

@@ -28,6 +28,8 @@ void explore_fence(void);
 /* A counter that decides nothing: no step of its own, and not part of the state. */
 void explore_bump(struct explore_word word, uint64_t by);
 
+void explore_copy(void *to, const void *from, uint64_t bytes);
+
 /* Around the reads of a condition; explore_blocked sleeps until one would read another value. */
 void explore_await(void);
 void explore_blocked(void);
@@ -54,6 +56,7 @@ void explore_awoken(void);
 #define atomic_cmpxchg(word, expected, value)                                       \
 	explore_cmpxchg(EXPLORE_WORD(word), (expected), (value))
 #define atomic_fence()             explore_fence()
+#define atomic_copy(to, from, bytes) explore_copy((to), (from), (bytes))
 #define atomic_bump(word, by)      explore_bump(EXPLORE_WORD(word), (by))
 
 #define await(condition)                                                            \

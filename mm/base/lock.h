@@ -3,7 +3,8 @@
  * words, valid when zero. Interrupts are off wherever they are used; an NMI handler takes none.
  *
  * HOLDS, TAKES, DROPS and their _SHARED forms stand behind a function's signature and are
- * checked by clang's -Wthread-safety. Order: space->lock before ept->lock before host->lock.
+ * checked by clang's -Wthread-safety. Order: space->lock before ept->lock before
+ * file->lock before host->lock.
  */
 #ifndef MM_BASE_LOCK_H
 #define MM_BASE_LOCK_H

@@ -312,6 +312,34 @@ void explore_bump(struct explore_word word, uint64_t by)
 	memcpy(word.at, &value, word.bytes);
 }
 
+/* One side may be a local variable, which nobody else sees. */
+static void copy_word(uint64_t *to, const uint64_t *from)
+{
+	struct explore_word source = { (void *)(uint64_t)from, 8, "content", __func__ };
+	struct explore_word target = { to, 8, "content", __func__ };
+	uint64_t value = on_stack(from) ? *from : explore_read(source);
+
+	if (on_stack(to))
+		*to = value;
+	else
+		explore_write(target, value);
+}
+
+/*
+ * The first two words of a page are where scenarios store; the rest is one plain copy, so that who
+ * stores there is told of a race.
+ */
+void explore_copy(void *to, const void *from, uint64_t bytes)
+{
+	unsigned done = 0;
+
+	if (!(((uint64_t)to | (uint64_t)from) & 7))
+		for (; done < 16 && bytes - done >= 8; done += 8)
+			copy_word((uint64_t *)to + done / 8, (const uint64_t *)from + done / 8);
+	if (bytes > done)
+		explore_memcpy((char *)to + done, (const char *)from + done, bytes - done);
+}
+
 void explore_await(void)
 {
 	if (self()) {

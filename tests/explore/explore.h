@@ -39,8 +39,8 @@ struct scenario {
 	void (*verify)(void);
 	/* Preemptions allowed in the search of `make explore`; 0: any number, which is a proof. */
 	unsigned bound;
-	/* Too large to be searched: so many walks by PCT, and as many at random. */
-	uint64_t walks;
+	/* Too large to be searched, or under TSO: so many walks by PCT, and as many at random. */
+	uint64_t walks, walks_tso;
 	/* What to call the word at an address; false: no name of its own. NULL: none has. */
 	bool (*name_word)(const void *address, char *name, size_t bytes);
 };

@@ -52,6 +52,7 @@ uint64_t memory_hash(void);
 
 /* An actor is about to access a word, or has done so. True: other actors share it. */
 bool memory_meet(const void *at, unsigned bytes, unsigned actor, bool write);
+void *explore_memcpy(void *to, const void *from, size_t bytes);
 bool memory_is_shared(uint64_t at);
 void memory_record(const void *at, unsigned bytes, bool write, bool plain);
 bool memory_grew(void);			/* a word became shared since memory_clear_grew */

@@ -186,7 +186,7 @@ static bool run(const struct plan *plan)
 	running_name = plan->scenario->name;
 	progress(0, 0);
 	search(plan, &result);
-	if (is_failure(result.verdict) && !plan->scenario->walks)
+	if (is_failure(result.verdict) && plan->engine < ENGINE_PCT)
 		minimise(*plan);
 	if (isatty(2))
 		fprintf(stderr, "\r%78s\r", "");
@@ -220,9 +220,12 @@ static bool run_scenario(const struct scenario *scenario, enum explore_model mod
 	plan.seed += options.shard - 1;
 	plan.bound = options.bound >= 0 ? (int)options.bound
 		     : scenario->bound  ? (int)scenario->bound : UNBOUNDED;
+	uint64_t walks = model == MODEL_TSO && scenario->walks_tso ? scenario->walks_tso
+								   : scenario->walks;
+
 	if (!options.plan.runs)
-		plan.runs = scenario->walks ? scenario->walks : 100000;
-	if (scenario->walks && !options.engine) {
+		plan.runs = walks ? walks : 100000;
+	if (walks && !options.engine) {
 		plan.engine = ENGINE_PCT;
 		well = run(&plan);
 		plan.engine = ENGINE_RANDOM;

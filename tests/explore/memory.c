@@ -261,7 +261,6 @@ static void change(char *to, const char *from, size_t bytes)
 }
 
 void *explore_memset(void *to, int byte, size_t bytes);
-void *explore_memcpy(void *to, const void *from, size_t bytes);
 void *explore_memmove(void *to, const void *from, size_t bytes);
 
 void *explore_memset(void *to, int byte, size_t bytes)

@@ -51,6 +51,7 @@ void world_open(uint64_t pages, unsigned max_level)
 	if (max_level > LEVEL_4K)
 		ram.end = hpa(4 * WORLD_BYTES);
 	arena_clear(&ram, 1);
+	world.file = NULL;
 	check(host_create(&ram, 1, &world.host) == STATUS_OK);
 	world.watch = (struct page_watch){ may_alloc, allocated, freeing };
 	world.host->watch = &world.watch;
@@ -66,6 +67,16 @@ void world_open(uint64_t pages, unsigned max_level)
 		/* A CPU's very first entry has steps of its own: only the first actor's is new. */
 		explore_ignore(&world.cpus[i].entries, 3 * sizeof(atomic64_t));
 	}
+}
+
+void world_open_file(uint64_t pages, enum sharing sharing)
+{
+	world_open(pages, LEVEL_4K);
+	check(space_unmap(world.space, hva(WORLD_BACKING), pages << PAGE_SHIFT) == STATUS_OK);
+	check(ram_store_create(world.host, pages, &world.store) == STATUS_OK);
+	check(file_create(world.host, ram_store_of(world.store), pages, &world.file) == STATUS_OK);
+	check(space_map_file(world.space, hva(WORLD_BACKING), pages << PAGE_SHIFT,
+			     PROTECTION_READ_WRITE, world.file, 0, sharing) == STATUS_OK);
 }
 
 void world_open_touched(uint64_t pages, uint64_t value)
@@ -112,6 +123,10 @@ void world_verify(void)
 	host_verify(world.host);
 	ept_destroy(world.ept);
 	space_destroy(world.space);
+	if (world.file) {
+		check(file_destroy(world.file) == STATUS_OK);
+		ram_store_destroy(world.store);
+	}
 	if (world.host->pages_free != world.pages_free)
 		port_panic("%lu pages are still in use after everything was torn down",
 			   world.pages_free - world.host->pages_free);

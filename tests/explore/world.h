@@ -7,6 +7,7 @@
 
 #include "ept/state.h"
 #include "mm/space.h"
+#include "mm/store.h"
 #include "tests/explore/explore.h"
 #include "tests/host/soft_cpu.h"
 
@@ -19,6 +20,8 @@ struct world {
 	struct soft_cpu cpus[EXPLORE_ACTORS];
 	struct page_watch watch;
 	uint64_t pages_free;		/* before the space was made */
+	struct file *file;		/* and its store, when there is one */
+	struct ram_store *store;
 };
 extern struct world world;
 
@@ -26,6 +29,9 @@ extern struct world world;
 void world_open(uint64_t pages, unsigned max_level);
 /* The same, and the soft CPU `cpu` has written `value` to each page, and is outside again. */
 void world_open_touched(uint64_t pages, uint64_t value);
+
+/* Guest memory is the first pages of a file. */
+void world_open_file(uint64_t pages, enum sharing sharing);
 
 /* On the actor's own soft CPU; each must succeed. The CPU stays in the guest until guest_leaves. */
 void guest_stores(uint64_t page, uint64_t value);

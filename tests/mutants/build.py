@@ -72,7 +72,7 @@ def judge_unit(output: str, status: int) -> tuple:
     return (PASSED, "") if good else (NOTHING, "")
 
 
-RESULT = re.compile(r"^(ok|FAIL|DEADLOCK|STEP-BOUND|TIMEOUT) +\S+ +(\S+)", re.M)
+RESULT = re.compile(r"^(ok|sampled|FAIL|DEADLOCK|STEP-BOUND|TIMEOUT) +\S+ +(\S+)", re.M)
 FOUND = re.compile(r"found: (.*)")
 SCHEDULE = re.compile(r"REPLAY=(\S+)")
 
@@ -89,7 +89,7 @@ def judge_explore(output: str, status: int) -> tuple:
                         f"{found.group(1) if found else ''}")
     if status == 2:
         return NOTHING, output.strip()
-    if status or any(end[0] != "ok" for end in ends):
+    if status or any(end[0] == "TIMEOUT" for end in ends):
         return HUNG, "a search was not complete"
     return (PASSED, "") if ends else (NOTHING, "")
 

@@ -12,6 +12,7 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 3: return space_discard(space, start, bytes);
 	case 4: return space_migrate(space, start, bytes, &moved);
 	case 5: return space_split(space, start, bytes);
+	case 6: return space_advise(space, start, bytes, ADVICE_RANDOM);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -42,7 +43,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 7; function++)
+		for (unsigned function = 0; function < 8; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);
@@ -72,7 +73,6 @@ static void damage_is_seen(void **state)
 	folio = page_folio(arena.host, pte_frame(place.pte));
 
 	const struct { uint64_t *word; uint64_t value; const char *seen; } cases[] = {
-		{ &place.slot->live, place.pte.bits & ~PTE_W, "pte_writable" },
 		{ &place.slot->live, (place.pte.bits & ~PTE_P) | PTE_NONE, "pte_present" },
 		{ &place.slot->live, PTE_MIGRATION, "pte_leaf" },
 		{ &place.slot->live, 0, "entries" },
@@ -121,7 +121,8 @@ static void way_is_lost(void **state) NOT_CHECKED
 static void no_room_for_a_vma(void **state) NOT_CHECKED
 {
 	static char before[PAGE_SIZE];
-	struct vma vma = { BASE, BASE + PAGE_SIZE, PROTECTION_READ, LEVEL_4K };
+	struct vma vma = { .start = BASE, .end = BASE + PAGE_SIZE, .protection = PROTECTION_READ,
+			   .max_level = LEVEL_4K };
 
 	(void)state;
 	map(GIB, PAGE_SIZE, LEVEL_4K);

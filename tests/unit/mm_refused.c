@@ -139,7 +139,7 @@ static enum status map_until_the_array_grows(void)
 	enum status status = STATUS_OK;
 	unsigned first = space->vma_count;
 
-	for (uint64_t i = 0; status == STATUS_OK && i < 200; i++)
+	for (uint64_t i = 0; status == STATUS_OK && i < PAGE_SIZE / sizeof(struct vma) + 5; i++)
 		status = space_map(space, hva(16 * MIB + i * 2 * PAGE_SIZE), PAGE_SIZE,
 				   PROTECTION_READ, LEVEL_4K);
 	/* Takes back what was done before the refusal, all of it in one go. */

@@ -91,7 +91,7 @@ space_damage(vma_start_unaligned, space->vmas[1].start += 1, "PAGE_MASK")
 space_damage(vma_level_low, space->vmas[0].max_level = 0, "max_level")
 space_damage(vma_level_high, space->vmas[0].max_level = 4, "max_level")
 space_damage(vmas_overlap, space->vmas[0].end = BASE + 5 * MIB, "next->start")
-space_damage(vmas_not_merged, space->vmas[2].max_level = LEVEL_2M, "max_level != next")
+space_damage(vmas_not_merged, space->vmas[2].max_level = LEVEL_2M, "vma_can_merge")
 space_damage(table_flags, atomic_or(&table_at(BASE)->flags, FOLIO_DIRTY), "FOLIO_TABLE")
 space_damage(table_shared, atomic_add(&table_at(BASE)->refcount, 1), "refcount) == 1")
 space_damage(entries_wrong, table_at(BASE)->entries++, "entries == entries")
@@ -105,7 +105,7 @@ space_damage(leaf_larger_than_folio, atomic_write(&page_at(BASE + 4 * MIB)->flag
 space_damage(leaf_beyond_vma, (space->vma_count = 2, space->vmas[1].end -= MIB), "vma->end")
 space_damage(leaf_outside_vmas, space->vmas[0].start = BASE + PAGE_SIZE, "vma &&")
 space_damage(leaf_without_right, put(BASE, (bits_at(BASE) & ~PTE_P) | PTE_NONE), "pte_present")
-space_damage(leaf_read_only, put(BASE, bits_at(BASE) & ~PTE_W), "pte_writable")
+space_damage(leaf_writable, space->vmas[0].protection = PROTECTION_READ, "!pte_writable")
 space_damage(leaf_not_counted, folio_unmap(arena.host, pte_frame(entry(BASE).pte)), "mapcount")
 space_damage(leaf_twice, put(BASE, bits_at(BASE + PAGE_SIZE)), "mapcount")
 space_damage(leaf_without_reference, atomic_write(&page_at(BASE)->refcount, 0), "refcount")
@@ -131,7 +131,7 @@ int main(void)
 		verify_test(entries_wrong), verify_test(table_empty), verify_test(half_a_leaf),
 		verify_test(leaf_of_a_table), verify_test(leaf_larger_than_folio),
 		verify_test(leaf_beyond_vma), verify_test(leaf_outside_vmas),
-		verify_test(leaf_without_right), verify_test(leaf_read_only),
+		verify_test(leaf_without_right), verify_test(leaf_writable),
 		verify_test(leaf_not_counted), verify_test(leaf_twice),
 		verify_test(leaf_without_reference), verify_test(list_lost),
 		verify_test(order_not_noted), verify_test(list_of_other_order),

@@ -41,7 +41,7 @@ static void map(uint64_t start, uint64_t bytes, unsigned max_level)
 			 STATUS_OK);
 }
 
-static struct mm_page look_up(uint64_t address, enum access access)
+static inline struct mm_page look_up(uint64_t address, enum access access)
 {
 	struct mm_page page = { 0 };
 

@@ -1,0 +1,305 @@
+/*
+ * Files: their pages in memory, and the way of those to the store and back. Called by fault.c (pages
+ * in), folio.c (marks), and by whoever writes back.
+ *
+ * Writeback of one page, in Linux's order (write_cache_pages, folio_clear_dirty_for_io):
+ *
+ *	lock the folio; wait for a writeback that is under way
+ *	D and W go from all entries, listeners first	-> dirty in an entry: mark the folio
+ *	dirty flag: test and clear
+ *	WRITEBACK; unlock; write; end WRITEBACK
+ *
+ * A store that lands before the entries are clean is in what is written; one that comes after
+ * faults, waits for the folio's lock, and marks the folio dirty again. The flag is taken only when all
+ * entries, and all that listeners made of them, are gone: a second writeback that took it earlier
+ * would write the page before the last store through the old entries.
+ */
+#include "mm/file.h"
+#include "mm/rmap.h"
+
+enum { BITS = 64 };
+
+/* ------------------------------------------------------------------ a file */
+
+static uint64_t words_of(uint64_t pages) { return (pages + BITS - 1) / BITS; }
+
+enum status file_create(struct host *host, struct store *store, uint64_t pages, struct file **out)
+{
+	uint64_t bytes = sizeof(struct file) + TAGS * words_of(pages) * 8 + pages * 4;
+	unsigned order = 0;
+	pfn_t frame;
+
+	if (!pages || pages >= NO_FRAME)
+		return STATUS_BAD_RANGE;
+	while (PAGE_SIZE << order < bytes)
+		order++;
+	enum status status = folio_alloc_zeroed(host, order, &frame);
+
+	if (status != STATUS_OK)
+		return status;
+
+	struct file *file = pfn_to_ptr(frame);
+	uint64_t *words = (uint64_t *)(void *)(file + 1);
+
+	file->host = host;
+	file->store = store;
+	file->pages = pages;
+	for (unsigned tag = 0; tag < TAGS; tag++, words += words_of(pages))
+		file->tags[tag] = words;
+	file->cache = (uint32_t *)(void *)words;
+	for (uint64_t i = 0; i < pages; i++)
+		file->cache[i] = NO_FRAME;
+	*out = file;
+	return STATUS_OK;
+}
+
+enum status file_destroy(struct file *file)
+{
+	if (atomic_read(&file->vmas))
+		return STATUS_EXISTS;
+	for (uint64_t i = 0; i < file->pages; i++)
+		if (file->cache[i] != NO_FRAME)
+			folio_put(file->host, pfn(file->cache[i]));
+	folio_put(file->host, ptr_to_pfn(file));
+	return STATUS_OK;
+}
+
+void file_read_stats(struct file *file, struct file_stats *out)
+{
+	spin_lock(&file->lock);
+	out->cached = file->cached;
+	out->dirty = file->dirty;
+	spin_unlock(&file->lock);
+}
+
+/* ------------------------------------------------------------------ tags */
+
+static bool has_tag(const struct file *file, enum file_tag tag, uint64_t page)
+{
+	return file->tags[tag][page / BITS] >> page % BITS & 1;
+}
+
+static void set_tag(struct file *file, enum file_tag tag, uint64_t page, bool on)
+{
+	uint64_t bit = UINT64_C(1) << page % BITS;
+
+	if (on)
+		file->tags[tag][page / BITS] |= bit;
+	else
+		file->tags[tag][page / BITS] &= ~bit;
+}
+
+static void set_dirty_tag(struct file *file, uint64_t page, bool on)
+{
+	if (has_tag(file, TAG_DIRTY, page) == on)
+		return;
+	set_tag(file, TAG_DIRTY, page, on);
+	file->dirty += on ? 1 : UINT64_MAX;
+}
+
+void file_note_dirty(struct file *file, uint32_t index)
+{
+	spin_lock(&file->lock);
+	set_dirty_tag(file, index, true);
+	spin_unlock(&file->lock);
+}
+
+/* ------------------------------------------------------------------ pages in */
+
+/* All of a page, however many pieces the store makes of it. */
+static enum status read_page(struct file *file, uint64_t index, char *into)
+{
+	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
+		enum status status = file->store->ops->read(file->store, index * PAGE_SIZE + at,
+							    into + at, PAGE_SIZE - at, &done);
+
+		if (status != STATUS_OK)
+			return status;
+	}
+	return STATUS_OK;
+}
+
+static enum status write_page(struct file *file, uint64_t index, const char *from)
+{
+	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
+		enum status status = file->store->ops->write(file->store, index * PAGE_SIZE + at,
+							     from + at, PAGE_SIZE - at, &done);
+
+		if (status != STATUS_OK)
+			return status;
+	}
+	return STATUS_OK;
+}
+
+/* The folio in the cache, with a reference; NO_FRAME: none. */
+static uint32_t find_cached(struct file *file, uint64_t index)
+{
+	spin_lock(&file->lock);
+	uint32_t frame = file->cache[index];
+
+	if (frame != NO_FRAME)
+		folio_get(file->host, pfn(frame));
+	spin_unlock(&file->lock);
+	return frame;
+}
+
+/* A new folio, not read yet; *out is another's when that was quicker. With a reference. */
+static enum status add_to_cache(struct file *file, uint64_t index, uint32_t *out)
+{
+	pfn_t frame;
+	enum status status = folio_alloc(file->host, ORDER_4K, &frame);
+
+	if (status != STATUS_OK)
+		return status;
+
+	struct folio *folio = page_folio(file->host, frame);
+
+	folio->file = (uint32_t)ptr_to_pfn(file).raw;
+	folio->index = (uint32_t)index;
+	spin_lock(&file->lock);
+	if (file->cache[index] == NO_FRAME) {
+		folio_get(file->host, frame);	/* the cache's */
+		file->cache[index] = (uint32_t)frame.raw;
+		file->cached++;
+	}
+	*out = file->cache[index];
+	if (*out != frame.raw)
+		folio_get(file->host, pfn(*out));
+	spin_unlock(&file->lock);
+	if (*out != frame.raw)
+		folio_put(file->host, frame);
+	return STATUS_OK;
+}
+
+enum status file_get_folio(struct file *file, uint64_t index, pfn_t *out)
+{
+	uint32_t frame = find_cached(file, index);
+	enum status status = STATUS_OK;
+
+	if (frame == NO_FRAME)
+		status = add_to_cache(file, index, &frame);
+	if (status != STATUS_OK)
+		return status;
+	*out = pfn(frame);
+	folio_lock(file->host, *out);
+
+	struct folio *folio = page_folio(file->host, *out);
+
+	if (!(atomic_read(&folio->flags) & FOLIO_UPTODATE)) {
+		status = read_page(file, index, pfn_to_ptr(*out));
+		if (status == STATUS_OK)
+			atomic_or(&folio->flags, FOLIO_UPTODATE);
+	}
+	if (status != STATUS_OK) {
+		folio_unlock(file->host, *out);
+		folio_put(file->host, *out);
+	}
+	return status;
+}
+
+/* ------------------------------------------------------------------ pages out */
+
+bool folio_clear_dirty_for_io(struct host *host, pfn_t frame)
+{
+	struct folio *folio = folio_of(host, frame);
+
+	if (rmap_mkclean(host, frame))
+		folio_mark_dirty(host, frame);
+	return atomic_and(&folio->flags, ~FOLIO_DIRTY) & FOLIO_DIRTY;
+}
+
+/* The tag goes with the flag, unless somebody has marked the folio since. */
+static void settle_dirty_tag(struct file *file, const struct folio *folio)
+{
+	if (!(atomic_read(&folio->flags) & FOLIO_DIRTY))
+		set_dirty_tag(file, folio->index, false);
+}
+
+/* Linux: folio_start_writeback. */
+static void start_writeback(struct file *file, pfn_t frame)
+{
+	struct folio *folio = page_folio(file->host, frame);
+
+	spin_lock(&file->lock);
+	atomic_or(&folio->flags, FOLIO_WRITEBACK);
+	set_tag(file, TAG_WRITEBACK, folio->index, true);
+	settle_dirty_tag(file, folio);
+	spin_unlock(&file->lock);
+}
+
+static void end_writeback(struct file *file, pfn_t frame, enum status status)
+{
+	struct folio *folio = page_folio(file->host, frame);
+
+	spin_lock(&file->lock);
+	set_tag(file, TAG_WRITEBACK, folio->index, false);
+	if (status != STATUS_OK)
+		file->failed = true;
+	atomic_and(&folio->flags, ~FOLIO_WRITEBACK);
+	spin_unlock(&file->lock);
+}
+
+/* A page that is noted as dirty, with a reference for us. */
+static void write_back(struct file *file, pfn_t frame)
+{
+	struct host *host = file->host;
+	struct folio *folio = page_folio(host, frame);
+
+	folio_lock(host, frame);
+	await(!(atomic_read(&folio->flags) & FOLIO_WRITEBACK));
+	if (!folio_clear_dirty_for_io(host, frame)) {
+		/* Noted by one whose mark an earlier writeback has taken. */
+		spin_lock(&file->lock);
+		settle_dirty_tag(file, folio);
+		spin_unlock(&file->lock);
+		folio_unlock(host, frame);
+		return;
+	}
+	start_writeback(file, frame);
+	folio_unlock(host, frame);
+	end_writeback(file, frame, write_page(file, folio->index, pfn_to_ptr(frame)));
+}
+
+/* The first page from `from` on that has the tag; file->pages: none. */
+static uint64_t next_tagged(struct file *file, enum file_tag tag, uint64_t from)
+{
+	spin_lock(&file->lock);
+	for (; from < file->pages; from = (from / BITS + 1) * BITS) {
+		uint64_t left = file->tags[tag][from / BITS] >> from % BITS;
+
+		if (left) {
+			from += (unsigned)__builtin_ctzll(left);
+			break;
+		}
+	}
+	spin_unlock(&file->lock);
+	return from < file->pages ? from : file->pages;
+}
+
+enum status file_sync(struct file *file)
+{
+	for (uint64_t at = 0; (at = next_tagged(file, TAG_DIRTY, at)) < file->pages; at++) {
+		uint32_t frame = find_cached(file, at);
+
+		if (frame == NO_FRAME)
+			continue;
+		write_back(file, pfn(frame));
+		folio_put(file->host, pfn(frame));
+	}
+	/* What others are writing. */
+	for (uint64_t at = 0; (at = next_tagged(file, TAG_WRITEBACK, at)) < file->pages; at++) {
+		uint32_t frame = find_cached(file, at);
+
+		if (frame == NO_FRAME)
+			continue;
+		await(!(atomic_read(&page_folio(file->host, pfn(frame))->flags) &
+			FOLIO_WRITEBACK));
+		folio_put(file->host, pfn(frame));
+	}
+	spin_lock(&file->lock);
+	bool failed = file->failed;
+
+	file->failed = false;
+	spin_unlock(&file->lock);
+	return failed ? STATUS_IO_ERROR : STATUS_OK;
+}

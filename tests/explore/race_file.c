@@ -1,0 +1,99 @@
+/* A file's pages in the guest, while they are written back or copied for the process. */
+#include "tests/explore/world.h"
+
+static void open_shared(void)
+{
+	world_open_file(1, SHARING_SHARED);
+	guest_stores(0, 5);
+	guest_leaves();
+}
+
+static void store_seven(void)
+{
+	guest_stores(0, 7);
+	guest_leaves();
+}
+
+static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
+
+static uint64_t in_store(void)
+{
+	struct store *store = ram_store_of(world.store);
+	uint64_t value = 0, done;
+
+	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
+	return value;
+}
+
+/* Who writes back now finds what the guest stored. */
+static void verify_stored(void)
+{
+	check(process_loads(0) == 7);
+	sync_file();
+	check(in_store() == 7);
+	world_verify();
+}
+
+SCENARIO(writeback, .rule = "a store is in what is written, or makes the page dirty again (I6, S29)",
+	 .setup = open_shared, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .name_word = world_name);
+
+SCENARIO(writeback_twice, .rule = "a second writeback takes no mark before its stores are in (I6)",
+	 .setup = open_shared, .actors = { store_seven, sync_file, sync_file },
+	 .verify = verify_stored, .name_word = world_name, .bound = 2, .walks_tso = 5000);
+
+/* ------------------------------------------------------------------ copy on write */
+
+static void open_private(void)
+{
+	world_open_file(1, SHARING_PRIVATE);
+	check(guest_loads(0) == 0);
+	guest_leaves();
+}
+
+static void load_twice(void)
+{
+	uint64_t first = guest_loads(0), second = guest_loads(0);
+
+	check(first == 0 || second == first);
+	guest_leaves();
+}
+
+static void process_writes(void)
+{
+	uint64_t value = 7;
+
+	check(space_write(world.space, page_hva(0), &value, sizeof(value)) == STATUS_OK);
+}
+
+static void verify_copied(void)
+{
+	check(process_loads(0) == 7 && guest_loads(0) == 7);
+	guest_leaves();
+	world_verify();
+}
+
+SCENARIO(copy_on_write, .rule = "no guest reads the old page after the new one (S100)",
+	 .setup = open_private, .actors = { load_twice, process_writes },
+	 .verify = verify_copied, .name_word = world_name);
+
+/* Both copy, or one uses what the other has copied. */
+static void process_writes_behind(void)
+{
+	uint64_t value = 8;
+
+	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
+}
+
+static void verify_both(void)
+{
+	uint64_t words[2] = { 0 };
+
+	check(space_read(world.space, page_hva(0), words, sizeof(words)) == STATUS_OK);
+	check(words[0] == 7 && words[1] == 8);
+	world_verify();
+}
+
+SCENARIO(copy_twice, .rule = "of two copies of one page one stays, and both stores are in it (I6)",
+	 .setup = open_private, .actors = { store_seven, process_writes_behind },
+	 .verify = verify_both, .name_word = world_name, .bound = 2);
