@@ -2,6 +2,7 @@
  * Files: pages in and out, shared and private, marks and what writeback makes of them. Numbers in
  * names are rows of the propagation table.
  */
+#include "tests/host/soft_cpu.h"
 #include "tests/unit/file_fixture.h"
 
 #define OTHER (BASE + GIB)
@@ -314,6 +315,41 @@ static void all_spaces_are_cleaned(void **state)
 	assert_int_equal(stored(4), 5);
 }
 
+/* ------------------------------------------------------------------ what a CPU sets by itself */
+
+/* S8, S9: through the tables themselves, without a fault. */
+static void s8_s9_a_cpu_sets_both_flags(void **state)
+{
+	static struct soft_cpu cpu;
+	uint64_t value = 0;
+
+	(void)state;
+	map(BASE, PAGE_SIZE, LEVEL_4K);
+	look_up(BASE, ACCESS_READ);
+	atomic_and(entry(BASE).slot, ~(PTE_A | PTE_D));
+	soft_host_init(&cpu, space);
+	pte_t before = entry(BASE).pte;
+
+	assert_int_equal(soft_linear_access(&cpu, BASE, ACCESS_READ, &value).kind, SOFT_DONE);
+	assert_int_equal(entry(BASE).pte.bits, before.bits | PTE_A);
+	assert_int_equal(soft_linear_access(&cpu, BASE, ACCESS_WRITE, &value).kind, SOFT_DONE);
+	assert_int_equal(entry(BASE).pte.bits, before.bits | PTE_A | PTE_D);
+}
+
+static void s13_a_page_that_moves_takes_only_dirty_along(void **state)
+{
+	uint64_t moved;
+
+	(void)state;
+	map(BASE, PAGE_SIZE, LEVEL_4K);
+	put(BASE, 1);
+	assert_int_equal(entry(BASE).pte.bits & (PTE_A | PTE_D), PTE_A | PTE_D);
+	assert_int_equal(space_migrate(space, hva(BASE), PAGE_SIZE, &moved), STATUS_OK);
+	assert_int_equal(moved, 1);
+	assert_true(is_dirty(BASE));
+	assert_false(folio_accessed(arena.host, frame_at(BASE)));
+}
+
 /* ------------------------------------------------------------------ rights, splits, exhaustion */
 
 static void protect_and_back(void **state)
@@ -399,6 +435,8 @@ int main(void)
 		file_test(s12_anonymous_pages_take_their_marks_along),
 		file_test(store_is_written_once), file_test(s91_listener_before_entry_before_folio),
 		file_test(s58_a_bare_flag_is_no_note), file_test(all_spaces_are_cleaned),
+		file_test(s8_s9_a_cpu_sets_both_flags),
+		file_test(s13_a_page_that_moves_takes_only_dirty_along),
 		file_test(protect_and_back), file_test(vmas_split_and_merge),
 		file_test(stays_when_moved), file_test(allocations_fail),
 	};
