@@ -3,16 +3,6 @@
 #include "ept/notify.h"
 #include "ept/table.h"
 
-/* A struct ept is a folio of its own; the order that holds it. */
-static unsigned struct_order(void)
-{
-	unsigned order = 0;
-
-	while (PAGE_SIZE << order < sizeof(struct ept))
-		order++;
-	return order;
-}
-
 enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out)
 {
 	struct host *host = space_host(space);
@@ -21,7 +11,7 @@ enum status ept_create(struct space *space, const struct ept_caps *caps, struct 
 
 	if (caps->max_level < LEVEL_4K || caps->max_level > LEVEL_1G)
 		return STATUS_UNSUPPORTED;
-	status = folio_alloc_zeroed(host, struct_order(), &frame);
+	status = folio_alloc_zeroed(host, bytes_order(sizeof(struct ept)), &frame);
 	if (status != STATUS_OK)
 		return status;
 	status = folio_alloc_zeroed(host, ORDER_4K, &root);

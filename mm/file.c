@@ -26,14 +26,11 @@ static uint64_t words_of(uint64_t pages) { return (pages + BITS - 1) / BITS; }
 enum status file_create(struct host *host, struct store *store, uint64_t pages, struct file **out)
 {
 	uint64_t bytes = sizeof(struct file) + TAGS * words_of(pages) * 8 + pages * 4;
-	unsigned order = 0;
 	pfn_t frame;
 
 	if (!pages || pages >= NO_FRAME)
 		return STATUS_BAD_RANGE;
-	while (PAGE_SIZE << order < bytes)
-		order++;
-	enum status status = folio_alloc_zeroed(host, order, &frame);
+	enum status status = folio_alloc_zeroed(host, bytes_order(bytes), &frame);
 
 	if (status != STATUS_OK)
 		return status;
@@ -106,24 +103,15 @@ void file_note_dirty(struct file *file, uint32_t index)
 
 /* ------------------------------------------------------------------ pages in */
 
-/* All of a page, however many pieces the store makes of it. */
-static enum status read_page(struct file *file, uint64_t index, char *into)
+/* All of a page, in however many pieces the store takes it. */
+static enum status transfer(struct file *file, uint64_t index, char *page, bool in)
 {
-	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
-		enum status status = file->store->ops->read(file->store, index * PAGE_SIZE + at,
-							    into + at, PAGE_SIZE - at, &done);
+	const struct store_ops *ops = file->store->ops;
 
-		if (status != STATUS_OK)
-			return status;
-	}
-	return STATUS_OK;
-}
-
-static enum status write_page(struct file *file, uint64_t index, const char *from)
-{
 	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
-		enum status status = file->store->ops->write(file->store, index * PAGE_SIZE + at,
-							     from + at, PAGE_SIZE - at, &done);
+		uint64_t from = index * PAGE_SIZE + at, left = PAGE_SIZE - at;
+		enum status status = in ? ops->read(file->store, from, page + at, left, &done)
+					: ops->write(file->store, from, page + at, left, &done);
 
 		if (status != STATUS_OK)
 			return status;
@@ -186,7 +174,7 @@ enum status file_get_folio(struct file *file, uint64_t index, pfn_t *out)
 	struct folio *folio = page_folio(file->host, *out);
 
 	if (!(atomic_read(&folio->flags) & FOLIO_UPTODATE)) {
-		status = read_page(file, index, pfn_to_ptr(*out));
+		status = transfer(file, index, pfn_to_ptr(*out), true);
 		if (status == STATUS_OK)
 			atomic_or(&folio->flags, FOLIO_UPTODATE);
 	}
@@ -257,7 +245,7 @@ static void write_back(struct file *file, pfn_t frame)
 	}
 	start_writeback(file, frame);
 	folio_unlock(host, frame);
-	end_writeback(file, frame, write_page(file, folio->index, pfn_to_ptr(frame)));
+	end_writeback(file, frame, transfer(file, folio->index, pfn_to_ptr(frame), false));
 }
 
 /* The first page from `from` on that has the tag; file->pages: none. */

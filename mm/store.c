@@ -78,14 +78,11 @@ static const struct store_ops ram_ops = { ram_read, ram_write };
 enum status ram_store_create(struct host *host, uint64_t pages, struct ram_store **out)
 {
 	uint64_t bytes = sizeof(struct ram_store) + pages * sizeof(atomic64_t);
-	unsigned order = 0;
 	pfn_t frame;
 
 	if (!pages || pages > UINT64_C(1) << ORDER_MAX)
 		return STATUS_BAD_RANGE;
-	while (PAGE_SIZE << order < bytes)
-		order++;
-	enum status status = folio_alloc_zeroed(host, order, &frame);
+	enum status status = folio_alloc_zeroed(host, bytes_order(bytes), &frame);
 
 	if (status != STATUS_OK)
 		return status;

@@ -153,12 +153,10 @@ static enum status load(struct machine *m, const struct load_request *request, c
 
 static enum status allocate(struct host *host, struct machine **out)
 {
-	unsigned order = 0;
+	unsigned order = bytes_order(sizeof(struct machine));
 	pfn_t frame;
 	enum status status;
 
-	while (PAGE_SIZE << order < sizeof(struct machine))
-		order++;
 	status = folio_alloc_zeroed(host, order, &frame);
 	if (status)
 		return status;

@@ -55,5 +55,14 @@ static inline unsigned level_index(uint64_t address, unsigned level)
 }
 /* The order of a folio that fills a leaf of this level: 0, 9, 18. */
 static inline unsigned level_order(unsigned level) { return 9 * (level - 1); }
+/* The smallest order of a folio that holds so many bytes. */
+static inline unsigned bytes_order(uint64_t bytes)
+{
+	unsigned order = 0;
+
+	while (PAGE_SIZE << order < bytes)
+		order++;
+	return order;
+}
 
 #endif

@@ -1,12 +1,6 @@
 /* EPT faults against the host that takes memory away, and against each other. */
 #include "tests/explore/world.h"
 
-static void verify_store(void)
-{
-	check(process_loads(0) == 7);
-	world_verify();
-}
-
 /* ------------------------------------------------------------------ fault against zap */
 
 static void open_untouched(void)
@@ -17,22 +11,8 @@ static void open_untouched(void)
 	check(space_write(world.space, page_hva(0), &zero, sizeof(zero)) == STATUS_OK);
 }
 
-static void store_seven(void)
-{
-	guest_stores(0, 7);
-	guest_leaves();
-}
-
-static void migrate(void)
-{
-	uint64_t moved;
-
-	check(space_migrate(world.space, page_hva(0), PAGE_SIZE, &moved) == STATUS_OK);
-	check(moved == 1);
-}
-
 SCENARIO(fault_migrate, .rule = "a store that faults while its page moves is in the page (I1, I6)",
-	 .setup = open_untouched, .actors = { store_seven, migrate }, .verify = verify_store,
+	 .setup = open_untouched, .actors = { store_seven, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name);
 
 static void discard(void)
@@ -83,5 +63,5 @@ SCENARIO(fault_remove, .rule = "no leaf without a region (I7, U23)", .setup = op
 
 SCENARIO(two_faults, .rule = "two faults on one entry make one leaf, and one set of tables (U24)",
 	 .bound = 3,
-	 .setup = open_untouched, .actors = { store_seven, store_seven }, .verify = verify_store,
+	 .setup = open_untouched, .actors = { store_seven, store_seven }, .verify = verify_seven,
 	 .name_word = world_name);

@@ -8,12 +8,6 @@ static void open_shared(void)
 	guest_leaves();
 }
 
-static void store_seven(void)
-{
-	guest_stores(0, 7);
-	guest_leaves();
-}
-
 static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
 
 static uint64_t in_store(void)

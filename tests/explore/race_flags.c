@@ -22,29 +22,10 @@ static void open_clear(void)
 	clear_flags(1);
 }
 
-static void store_seven(void)
-{
-	guest_stores(0, 7);
-	guest_leaves();
-}
-
-static void verify_store(void)
-{
-	check(process_loads(0) == 7);
-	world_verify();
-}
-
 /* ------------------------------------------------------------------ a leaf that goes */
 
-static void migrate(void)
-{
-	uint64_t moved;
-
-	check(space_migrate(world.space, page_hva(0), PAGE_SIZE, &moved) == STATUS_OK);
-}
-
 SCENARIO(flags_leaf, .rule = "no flag brings back an entry that was taken away (U8, U12)",
-	 .setup = open_clear, .actors = { store_seven, migrate }, .verify = verify_store,
+	 .setup = open_clear, .actors = { store_seven, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ tables that go */

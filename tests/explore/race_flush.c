@@ -3,28 +3,9 @@
 
 static void open_mapped(void) { world_open_touched(1, 5); }
 
-static void verify_store(void)
-{
-	check(process_loads(0) == 7);
-	world_verify();
-}
-
-static void store_seven(void)
-{
-	guest_stores(0, 7);
-	guest_leaves();
-}
-
-static void migrate(void)
-{
-	uint64_t moved;
-
-	check(space_migrate(world.space, page_hva(0), PAGE_SIZE, &moved) == STATUS_OK);
-}
-
 /* The guest's CPU has the translation cached, and enters while it is shot down. */
 SCENARIO(entry_shootdown, .rule = "who enters sees the shootdown, or is waited for (I8)",
-	 .setup = open_mapped, .actors = { store_seven, migrate }, .verify = verify_store,
+	 .setup = open_mapped, .actors = { store_seven, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name);
 
 static unsigned choose(struct soft_cpu *cpu, unsigned n)
@@ -40,7 +21,7 @@ static void open_forgetful(void)
 }
 
 SCENARIO(entry_shootdown_tlb, .rule = "whatever a TLB keeps or forgets",
-	 .setup = open_forgetful, .actors = { store_seven, migrate }, .verify = verify_store,
+	 .setup = open_forgetful, .actors = { store_seven, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ a guest that stays */
@@ -65,7 +46,7 @@ static void stay_inside(void)
 
 static void migrate_and_say_so(void)
 {
-	migrate();
+	migrate_first();
 	atomic_write(&moved_away, 1);
 }
 
@@ -129,14 +110,8 @@ static void open_new_cpu(void)
 	guest_leaves();
 }
 
-static void other_stores(void)
-{
-	guest_stores(0, 7);
-	guest_leaves();
-}
-
 static void idle(void) { }
 
 SCENARIO(first_entry, .rule = "a CPU that was never inside is waited for all the same",
-	 .setup = open_new_cpu, .actors = { idle, other_stores, migrate }, .verify = verify_store,
+	 .setup = open_new_cpu, .actors = { idle, store_seven, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name);

@@ -106,6 +106,19 @@ uint64_t guest_loads(uint64_t page)
 
 void guest_leaves(void) { soft_leave(my_cpu()); }
 
+void store_seven(void)
+{
+	guest_stores(0, 7);
+	guest_leaves();
+}
+
+void migrate_first(void)
+{
+	uint64_t moved;
+
+	check(space_migrate(world.space, page_hva(0), PAGE_SIZE, &moved) == STATUS_OK);
+}
+
 uint64_t process_loads(uint64_t page)
 {
 	uint64_t value = 0;
@@ -130,6 +143,12 @@ void world_verify(void)
 	if (world.host->pages_free != world.pages_free)
 		port_panic("%lu pages are still in use after everything was torn down",
 			   world.pages_free - world.host->pages_free);
+}
+
+void verify_seven(void)
+{
+	check(process_loads(0) == 7);
+	world_verify();
 }
 
 /* ------------------------------------------------------------------ names */

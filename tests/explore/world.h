@@ -38,6 +38,10 @@ void guest_stores(uint64_t page, uint64_t value);
 uint64_t guest_loads(uint64_t page);
 void guest_leaves(void);
 
+/* Actors that most scenarios have: the guest stores 7 to the first page, and leaves; that page moves. */
+void store_seven(void);
+void migrate_first(void);
+
 /* What the process, and so the host, finds in that page's first word. */
 uint64_t process_loads(uint64_t page);
 static inline hva_t page_hva(uint64_t page) { return hva(WORLD_BACKING + (page << PAGE_SHIFT)); }
@@ -45,6 +49,8 @@ static inline gpa_t page_gpa(uint64_t page) { return gpa(page << PAGE_SHIFT); }
 
 /* Every invariant: host, space, EPT; then everything is torn down and every page must be back. */
 void world_verify(void);
+/* The same, after the 7 was found where the guest has stored it. */
+void verify_seven(void);
 bool world_name(const void *address, char *name, size_t bytes);
 
 #endif
