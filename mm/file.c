@@ -2,17 +2,20 @@
  * Files: their pages in memory, and the way of those to the store and back. Called by fault.c (pages
  * in), folio.c (marks), and by whoever writes back.
  *
- * Writeback of one page, in Linux's order (write_cache_pages, folio_clear_dirty_for_io):
+ * Writeback of one page, in Linux's order (write_cache_pages, folio_clear_dirty_for_io), against a
+ * store of a process or of a guest:
  *
- *	lock the folio; wait for a writeback that is under way
- *	D and W go from all entries, listeners first	-> dirty in an entry: mark the folio
- *	dirty flag: test and clear
- *	WRITEBACK; unlock; write; end WRITEBACK
+ *   a store                                writeback
+ *   -------                                ---------
+ *                                          lock the folio; wait for a writeback under way
+ *   through an entry that has W            in a bracket for each entry: D and W go
+ *                                            (D was there: mark the folio)
+ *   no W: fault, wait for the lock         take the dirty mark; WRITEBACK; unlock
+ *   W and D in the entry, mark, unlock     write; end WRITEBACK
  *
- * A store that lands before the entries are clean is in what is written; one that comes after
- * faults, waits for the folio's lock, and marks the folio dirty again. The flag is taken only when all
- * entries, and all that listeners made of them, are gone: a second writeback that took it earlier
- * would write the page before the last store through the old entries.
+ * A store in the first line has landed when its bracket's start returns, so it is in what is written
+ * after. One in the second marks the folio again, for the next writeback. A writeback that did not wait
+ * for the one before could be overtaken by its older content.
  */
 #include "mm/file.h"
 #include "mm/rmap.h"

@@ -69,8 +69,9 @@ bool folio_accessed(struct host *host, pfn_t frame);
 
 /*
  * Where a file's pages are when they are not in memory: `bytes` bytes at the file's byte `at`,
- * *done of them transferred, at least one unless it is STATUS_IO_ERROR. Called with the folio
- * locked and no other lock held, by several CPUs at a time for different pages.
+ * *done of them transferred, at least one unless it is STATUS_IO_ERROR. Called by several CPUs at a
+ * time, but by one for a page: its folio is locked for a read, and under writeback for a write. No
+ * other lock is held.
  */
 struct store;
 struct store_ops {

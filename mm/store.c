@@ -1,4 +1,4 @@
-/* The store of store.h. Called by file.c with a folio locked; several pages at a time. */
+/* The store of store.h. Called by file.c, for several pages at a time. */
 #include "mm/store.h"
 
 #include "mm/base/atomic.h"
@@ -62,7 +62,7 @@ static enum status ram_write(struct store *store, uint64_t at, const void *from,
 	if (ram->faults.fail_writes)
 		return STATUS_IO_ERROR;
 	if (!frame) {
-		/* The caller has the page's folio locked: nobody else writes this page. */
+		/* Under writeback: nobody else writes this page. */
 		if (folio_alloc_zeroed(ram->host, ORDER_4K, &fresh) != STATUS_OK)
 			return STATUS_IO_ERROR;
 		frame = fresh.raw + 1;

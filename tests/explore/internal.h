@@ -185,6 +185,8 @@ void search_close(void);
 /* ------------------------------------------------------------------ report.c */
 
 const char *verdict_name(enum verdict verdict);
+/* As ENGINE= has it. */
+const char *engine_name(enum engine engine);
 const char *model_name(enum explore_model model);
 /* A9B17a5C10: A runs nine accesses, B 17, A's buffer drains up to its 5th access, C runs ten. */
 void print_schedule(const struct result *result, char *out, size_t bytes);

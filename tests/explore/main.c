@@ -40,13 +40,9 @@ static int complain(const char *argument, const char *expected)
 
 static bool engine_named(const char *name, enum engine *engine)
 {
-	static const char *const names[] = { "plain", "stateful", "reduced", "pct", "random" };
-
-	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (!strcmp(name, names[i])) {
-			*engine = (enum engine)i;
+	for (*engine = ENGINE_PLAIN; *engine <= ENGINE_RANDOM; ++*engine)
+		if (!strcmp(name, engine_name(*engine)))
 			return true;
-		}
 	return false;
 }
 
@@ -141,13 +137,6 @@ static void minimise(struct plan plan)
 			return;
 		}
 	}
-}
-
-static const char *engine_name(enum engine engine)
-{
-	static const char *const names[] = { "plain", "stateful", "reduced", "PCT", "random" };
-
-	return names[engine];
 }
 
 static void print_bound(const struct plan *plan)

@@ -31,6 +31,14 @@ const char *verdict_name(enum verdict verdict)
 	return "?";
 }
 
+const char *engine_name(enum engine engine)
+{
+	static const char *const names[] = { "plain", "stateful", "reduced", "pct", "random",
+					     "given" };
+
+	return names[engine];
+}
+
 const char *model_name(enum explore_model model) { return model == MODEL_SC ? "SC" : "TSO"; }
 
 /* ------------------------------------------------------------------ to a string */

@@ -2,8 +2,8 @@
  * Which transition next. One depth-first search, undoing as it goes back, in three forms: plain;
  * stateful, which leaves a state that it has seen; reduced by sleep sets (Godefroid, "Partial-Order
  * Methods for the Verification of Concurrent Systems"), which takes one order of transitions that
- * commute. Beside them two that walk at random: uniformly, and PCT (Burckhardt and others, "A
- * Randomized Scheduler with Probabilistic Guarantees of Finding Bugs").
+ * commute. Beside them walks: at random, uniformly and by PCT (Burckhardt and others, "A
+ * Randomized Scheduler with Probabilistic Guarantees of Finding Bugs"), and along given bytes.
  *
  * A preemption is a switch away from an actor that could go on. Drains and choices are free.
  *

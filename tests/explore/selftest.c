@@ -334,7 +334,6 @@ static void run_random(void)
 
 static void expect(const struct scenario *scenario, enum explore_model model, enum verdict verdict)
 {
-	static const char *const names[] = { "plain", "stateful", "reduced", "PCT", "random" };
 	char text[128];
 
 	for (enum engine engine = ENGINE_PLAIN; engine <= ENGINE_RANDOM; engine++) {
@@ -347,7 +346,7 @@ static void expect(const struct scenario *scenario, enum explore_model model, en
 
 		search(&plan, &result);
 		snprintf(text, sizeof(text), "%s, %s, %s: %s", scenario->name, model_names[model],
-			 names[engine], verdict_name(result.verdict));
+			 engine_name(engine), verdict_name(result.verdict));
 		report(result.verdict == wanted, text);
 	}
 }

@@ -17,12 +17,16 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
-import build
-import sample
-from equivalent import EQUIVALENT
-from mutant import ROOT, Rotten, folded, function_lines, mutated
-from named import NAMED
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import build		# noqa: E402
+import sample		# noqa: E402
+import shard		# noqa: E402
+from equivalent import EQUIVALENT	# noqa: E402
+from mutant import ROOT, Rotten, folded, function_lines, mutated	# noqa: E402
+from named import NAMED	# noqa: E402
 
 KILLED, SURVIVED, NOT_BUILT = "killed", "SURVIVED", "NOT BUILT"
 EQUIVALENT_CODE = "equivalent"
@@ -69,11 +73,10 @@ def jobs() -> int:
 
 def shard_numbers() -> tuple:
     """SHARD=i/n."""
-    part = os.environ.get("SHARD") or "1/1"
-    i, _, n = part.partition("/")
-    if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-        refuse(f"SHARD={part}: expected i/n with 1 <= i <= n")
-    return int(i), int(n)
+    try:
+        return shard.parse(os.environ.get("SHARD", ""))
+    except ValueError as error:
+        return refuse(str(error))
 
 
 def parts(test: str) -> tuple:

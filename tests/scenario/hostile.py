@@ -14,6 +14,7 @@ import engines
 import machine
 import media
 import scenario
+import shard
 import suites
 
 EXITS, SEED, SHARD_SEEDS = 100000, 1, 1000000
@@ -21,8 +22,12 @@ SILENCE_SECONDS = 120
 
 
 def first_seed() -> int:
-    shard = int(os.environ.get("SHARD", "1/1").split("/", maxsplit=1)[0])
-    return int(os.environ.get("SEED", SEED)) + (shard - 1) * SHARD_SEEDS
+    """ValueError: a line on what SHARD or SEED should be."""
+    part, _ = shard.parse(os.environ.get("SHARD", ""))
+    seed = os.environ.get("SEED") or str(SEED)
+    if not seed.isdecimal():
+        raise ValueError(f"SEED={seed}: expected a number")
+    return int(seed) + (part - 1) * SHARD_SEEDS
 
 
 def heard(context, command: str) -> list:
@@ -48,7 +53,10 @@ def heard(context, command: str) -> list:
 
 
 def run(context) -> list:
-    command = f"hostile seed={first_seed()} exits={os.environ.get('EXITS', EXITS)}"
+    try:
+        command = f"hostile seed={first_seed()} exits={os.environ.get('EXITS', EXITS)}"
+    except ValueError as error:
+        return [scenario.check("scenario/hostile", [str(error)])]
     context.progress(command)
     lines = heard(context, command + "; quit")
     wrong = [line for line in lines if "FAILED" in line or line.startswith("panic")][:3]
