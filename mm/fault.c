@@ -10,7 +10,7 @@
  * install; what was found first is looked at again under the lock, and if it has changed the fault
  * ends without a trace: whoever asked walks again.
  */
-#include "mm/space.h"
+#include "mm/tlb.h"
 
 struct fault {
 	uint64_t address;
@@ -22,11 +22,6 @@ struct fault {
 
 static bool is_write(const struct fault *fault) { return fault->access & ACCESS_WRITE; }
 
-static uint64_t page_of_file(const struct fault *fault)
-{
-	return fault->vma.first + ((fault->address - fault->vma.start) >> PAGE_SHIFT);
-}
-
 static enum status look(struct space *space, struct fault *fault) HOLDS_SHARED(space->lock)
 {
 	enum status status = vma_check_access(space, fault->address, fault->access);
@@ -35,9 +30,17 @@ static enum status look(struct space *space, struct fault *fault) HOLDS_SHARED(s
 		fault->vma = *vma_find(space, fault->address);
 		fault->place = table_find(space, fault->address);
 		fault->of_file = pte_leaf(fault->place.pte, fault->place.level) &&
+				 !pte_special(fault->place.pte) &&
 				 file_of(space->host, pte_frame(fault->place.pte));
 	}
 	return status;
+}
+
+/* The same but for what the CPU sets; a hole may have grown or shrunk. */
+static bool same_place(struct place a, struct place b)
+{
+	return !((a.pte.bits ^ b.pte.bits) & ~(PTE_A | PTE_D)) &&
+	       (pte_is_empty(a.pte) || a.slot == b.slot);
 }
 
 /* Whether it is all as it was when the fault looked: under the lock again. */
@@ -47,41 +50,45 @@ static bool still(struct space *space, const struct fault *fault) HOLDS(space->l
 
 	return look(space, &now) == STATUS_OK && now.vma.file == fault->vma.file &&
 	       now.vma.sharing == fault->vma.sharing &&
-	       (!now.vma.file || page_of_file(&now) == page_of_file(fault)) &&
-	       pte_leaf(now.place.pte, now.place.level) ==
-		       pte_leaf(fault->place.pte, fault->place.level) &&
-	       (!pte_leaf(now.place.pte, now.place.level) ||
-		(now.place.slot == fault->place.slot &&
-		 pte_frame(now.place.pte).raw == pte_frame(fault->place.pte).raw &&
-		 pte_writable(now.place.pte) == pte_writable(fault->place.pte)));
+	       vma_page(&now.vma, now.address) == vma_page(&fault->vma, fault->address) &&
+	       same_place(now.place, fault->place);
 }
 
-/* The reference that the caller has to the frame becomes the entry's. */
-static enum status install(struct space *space, const struct fault *fault, pfn_t frame,
-			   unsigned level, enum protection protection) HOLDS(space->lock)
+/* The reference that the caller has to the leaf's frame becomes the entry's. */
+static enum status install(struct space *space, const struct fault *fault, pte_t leaf,
+			   unsigned level) HOLDS(space->lock)
 {
 	pte_slot_t *slot = table_make(space, fault->address, level);
 
 	if (!slot)
 		return STATUS_NO_MEMORY;
 
-	pte_t leaf = pte_touched(pte_make_leaf(frame, level, protection), fault->access);
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 
-	table_change(space, fault->address, (struct place){ slot, pte_empty(), level }, leaf,
-		     CONTENT_STAYS, &gather);
+	table_change(space, fault->address, (struct place){ slot, pte_empty(), level },
+		     pte_touched(leaf, fault->access), CONTENT_STAYS, &gather);
 	return STATUS_OK;
 }
 
+/* The leaf for a folio that becomes the space's own: nobody else has seen it. */
+static pte_t own_leaf(struct space *space, const struct fault *fault, pfn_t frame, unsigned level,
+		      enum protection protection)
+{
+	uint64_t start = fault->address & ~(level_bytes(level) - 1);
+
+	folio_make_anon(space->host, frame, space->family, vma_page(&fault->vma, start));
+	return (pte_t){ pte_make_leaf(frame, level, protection).bits | PTE_OWN };
+}
+
 /* A page of 4 KiB where nothing was. *installed: the reference is gone. */
-static enum status install_page(struct space *space, const struct fault *fault, pfn_t frame,
-				enum protection protection, bool *installed)
+static enum status install_page(struct space *space, const struct fault *fault, pte_t leaf,
+				bool *installed)
 {
 	enum status status = STATUS_OK;
 
 	write_lock(&space->lock);
 	if (still(space, fault)) {
-		status = install(space, fault, frame, LEVEL_4K, protection);
+		status = install(space, fault, leaf, LEVEL_4K);
 		*installed = status == STATUS_OK;
 	}
 	write_unlock(&space->lock);
@@ -135,7 +142,8 @@ static enum status zero_fault(struct space *space, struct fault *fault)
 	enum status status = look(space, fault);
 
 	if (status == STATUS_OK && !fault->vma.file && level_wanted(fault) >= level) {
-		status = install(space, fault, frame, level, fault->vma.protection);
+		status = install(space, fault,
+				 own_leaf(space, fault, frame, level, fault->vma.protection), level);
 		installed = status == STATUS_OK;
 	}
 	write_unlock(&space->lock);
@@ -150,11 +158,11 @@ static enum status zero_fault(struct space *space, struct fault *fault)
 static enum status map_file_page(struct space *space, const struct fault *fault, pfn_t frame)
 {
 	bool shared_store = is_write(fault), installed = false;
+	enum protection protection = shared_store ? PROTECTION_READ_WRITE : PROTECTION_READ;
 	enum status status;
 
 	folio_get(space->host, frame);
-	status = install_page(space, fault, frame,
-			      shared_store ? PROTECTION_READ_WRITE : PROTECTION_READ, &installed);
+	status = install_page(space, fault, pte_make_leaf(frame, LEVEL_4K, protection), &installed);
 	if (!installed)
 		folio_put(space->host, frame);
 	else if (shared_store)
@@ -172,7 +180,10 @@ static enum status map_copy(struct space *space, const struct fault *fault, pfn_
 	if (status != STATUS_OK)
 		return status;
 	atomic_copy(pfn_to_ptr(copy), pfn_to_ptr(frame), PAGE_SIZE);
-	status = install_page(space, fault, copy, PROTECTION_READ_WRITE, &installed);
+	trace_step(space->host->trace, TRACE_FOLIO_COPY, frame.raw, copy.raw);
+	status = install_page(space, fault,
+			      own_leaf(space, fault, copy, LEVEL_4K, PROTECTION_READ_WRITE),
+			      &installed);
 	if (!installed)
 		folio_put(space->host, copy);
 	return status;
@@ -182,7 +193,8 @@ static enum status file_fault(struct space *space, const struct fault *fault)
 {
 	struct host *host = space->host;
 	pfn_t frame;
-	enum status status = file_get_folio(fault->vma.file, page_of_file(fault), &frame);
+	enum status status = file_get_folio(fault->vma.file, vma_page(&fault->vma, fault->address),
+					    &frame);
 
 	if (status != STATUS_OK)
 		return status;
@@ -198,9 +210,12 @@ static enum status file_fault(struct space *space, const struct fault *fault)
 /* ------------------------------------------------------------------ a page without W */
 
 /* W and D where the page stands: rights only grow, so no listener is told. Linux: wp_page_reuse. */
-static void allow_write(struct place place)
+static void allow_write(struct space *space, const struct fault *fault, uint64_t own)
+	HOLDS(space->lock)
 {
-	atomic_or(place.slot, PTE_W | PTE_A | PTE_D);
+	uint64_t was = atomic_or(fault->place.slot, PTE_W | PTE_A | PTE_D | own);
+
+	trace_step(space->host->trace, TRACE_PTE_PROTECT, fault->address, was | PTE_W | PTE_D);
 }
 
 /* Linux: wp_page_shared. The folio's lock keeps writeback out until the folio is marked. */
@@ -212,7 +227,7 @@ static void share(struct space *space, const struct fault *fault, pfn_t frame)
 	write_lock(&space->lock);
 	allowed = still(space, fault);
 	if (allowed)
-		allow_write(fault->place);
+		allow_write(space, fault, 0);
 	write_unlock(&space->lock);
 	if (allowed)
 		folio_mark_dirty(space->host, frame);
@@ -220,18 +235,20 @@ static void share(struct space *space, const struct fault *fault, pfn_t frame)
 }
 
 /*
- * The copy goes in where the other stood: listeners first, since they may be reading there.
- * Linux: wp_page_copy.
+ * The copy goes in where the other stood. Listeners first, since they may be reading there; then the
+ * process's CPUs, or one would read what another no longer writes. Linux: wp_page_copy.
  */
 static void exchange(struct space *space, const struct fault *fault, pfn_t copy) HOLDS(space->lock)
 {
 	uint64_t start = fault->address & PAGE_MASK;
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 	struct mm_range range = notifier_start(space, start, start + PAGE_SIZE, EVENT_CLEAR);
-	pte_t leaf = pte_touched(pte_make_leaf(copy, LEVEL_4K, PROTECTION_READ_WRITE),
-				 fault->access);
+	pte_t leaf = own_leaf(space, fault, copy, LEVEL_4K, PROTECTION_READ_WRITE);
 
-	table_change(space, start, fault->place, leaf, CONTENT_STAYS, &gather);
+	table_change(space, start, fault->place, pte_migration(), CONTENT_STAYS, &gather);
+	gather_flush(&gather, start);
+	table_change(space, start, fault->place, pte_touched(leaf, fault->access), CONTENT_STAYS,
+		     &gather);
 	gather_finish(&gather);
 	notifier_end(space, &range);
 }
@@ -245,6 +262,7 @@ static enum status copy_on_write(struct space *space, const struct fault *fault,
 	if (status != STATUS_OK)
 		return status;
 	atomic_copy(pfn_to_ptr(copy), pfn_to_ptr(frame), PAGE_SIZE);
+	trace_step(space->host->trace, TRACE_FOLIO_COPY, frame.raw, copy.raw);
 	write_lock(&space->lock);
 	if (still(space, fault)) {
 		exchange(space, fault, copy);
@@ -256,41 +274,60 @@ static enum status copy_on_write(struct space *space, const struct fault *fault,
 	return STATUS_OK;
 }
 
-/* The folio that the entry names, with a reference for us; false: it has changed meanwhile. */
-static bool get_mapped(struct space *space, const struct fault *fault, pfn_t *frame)
+/*
+ * Of an anonymous page: nobody else has it, so it may be written where it is. One reference is this
+ * entry's. Linux: PageAnonExclusive, wp_can_reuse_anon_folio.
+ */
+static bool sole_owner(struct space *space, const struct fault *fault) HOLDS(space->lock)
 {
-	bool found;
+	const struct folio *folio = folio_of(space->host, pte_frame(fault->place.pte));
 
-	write_lock(&space->lock);
-	found = still(space, fault);
-	*frame = pte_frame(fault->place.pte);
-	if (found)
-		folio_get(space->host, *frame);
-	write_unlock(&space->lock);
-	return found;
+	return pte_own(fault->place.pte) ||
+	       (atomic_read(&folio->refcount) == 1 && !(atomic_read(&folio->flags) & FOLIO_KSM));
 }
 
-/* An anonymous page: no other process has it. */
-static void reuse(struct space *space, const struct fault *fault)
+/* What there is to do about a leaf without W, judged under the lock. */
+enum remedy {
+	REMEDY_NONE,			/* it has changed meanwhile, or it was enough to allow */
+	REMEDY_SHARE,			/* tell the file */
+	REMEDY_COPY,
+};
+
+/* For the last two: *frame is the page of the address, with a reference for us. */
+static enum remedy judge(struct space *space, const struct fault *fault, pfn_t *frame,
+			 enum status *status) HOLDS(space->lock)
 {
-	write_lock(&space->lock);
-	if (still(space, fault))
-		allow_write(fault->place);
-	write_unlock(&space->lock);
+	uint64_t inside = fault->address & (level_bytes(fault->place.level) - 1);
+
+	*status = STATUS_OK;
+	if (!still(space, fault))
+		return REMEDY_NONE;
+	if (!fault->of_file && sole_owner(space, fault)) {
+		allow_write(space, fault, PTE_OWN);
+		return REMEDY_NONE;
+	}
+	if (fault->place.level > LEVEL_4K) {
+		/* The border inside its pair of pages: then no larger leaf is left there. */
+		*status = table_split(space, (fault->address & PAGE_MASK) | PAGE_SIZE);
+		return REMEDY_NONE;
+	}
+	*frame = pfn_add(pte_frame(fault->place.pte), inside >> PAGE_SHIFT);
+	folio_get(space->host, *frame);
+	return fault->of_file && fault->vma.sharing == SHARING_SHARED ? REMEDY_SHARE : REMEDY_COPY;
 }
 
 static enum status write_fault(struct space *space, const struct fault *fault)
 {
-	enum status status = STATUS_OK;
+	enum status status;
 	pfn_t frame;
 
-	if (!fault->of_file) {
-		reuse(space, fault);
-		return STATUS_OK;
-	}
-	if (!get_mapped(space, fault, &frame))
-		return STATUS_OK;
-	if (fault->vma.sharing == SHARING_SHARED)
+	write_lock(&space->lock);
+	enum remedy remedy = judge(space, fault, &frame, &status);
+
+	write_unlock(&space->lock);
+	if (remedy == REMEDY_NONE)
+		return status;
+	if (remedy == REMEDY_SHARE)
 		share(space, fault, frame);
 	else
 		status = copy_on_write(space, fault, frame);
@@ -304,6 +341,7 @@ enum status fault_in(struct space *space, uint64_t address, enum access access)
 {
 	struct fault fault = { .address = address, .access = access };
 
+	host_count(space->host, HOST_FAULTS, 1);
 	read_lock(&space->lock);
 	enum status status = look(space, &fault);
 	read_unlock(&space->lock);

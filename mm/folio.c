@@ -43,6 +43,25 @@ void folio_get(struct host *host, pfn_t frame)
 		port_panic("frame 0x%lx: a reference taken to a folio that has none", frame.raw);
 }
 
+bool folio_try_get(struct host *host, pfn_t frame)
+{
+	struct folio *folio = folio_of(host, frame);
+	uint32_t count = atomic_read(&folio->refcount);
+
+	while (count && !atomic_cmpxchg(&folio->refcount, &count, count + 1))
+		;
+	return count;
+}
+
+void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index)
+{
+	struct folio *folio = page_folio(host, frame);
+
+	folio->family = family;
+	folio->index = (uint32_t)index;
+	atomic_or(&folio->flags, FOLIO_ANON | FOLIO_SWAPBACKED);
+}
+
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 {
 	pfn_t head = page_head(host, frame);
@@ -57,6 +76,7 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
+	trace_step(host->trace, TRACE_FOLIO_FREE, head.raw, 0);
 	page_free(host, head);
 }
 
@@ -134,17 +154,23 @@ void folio_mark_dirty(struct host *host, pfn_t frame)
 {
 	struct folio *folio = folio_of(host, frame);
 
+	host_count(host, HOST_MARKS_DIRTY, 1);
+	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
 	if (set_mark(folio, FOLIO_DIRTY) && folio_file(folio))
 		file_note_dirty(folio_file(folio), folio->index);
 }
 
 void folio_set_dirty(struct host *host, pfn_t frame)
 {
+	host_count(host, HOST_MARKS_DIRTY, 1);
+	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
 	set_mark(folio_of(host, frame), FOLIO_DIRTY);
 }
 
 void folio_mark_accessed(struct host *host, pfn_t frame)
 {
+	host_count(host, HOST_MARKS_ACCESSED, 1);
+	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
 	set_mark(folio_of(host, frame), FOLIO_ACCESSED);
 }
 

@@ -1,19 +1,25 @@
 /*
  * Frames whose entries are gone, on their way to the allocator. Called under space->lock, inside
  * the bracket that announced the change. gather_finish is the one place where frames and tables
- * that a primary entry named are given up: what has to come between the entry's end and that (a
- * flush of the processes' TLBs, the end of lockless walks) belongs here. Nothing of the kind
- * exists: no CPU runs on these tables and every walk holds the lock. Linux: mm/mmu_gather.c.
+ * that a primary entry named are given up: after the flush, when neither a process's CPU nor a
+ * lockless walk can be using them. Linux: mm/mmu_gather.c.
  */
-#include "mm/space.h"
+#include "mm/tlb.h"
+
+struct gather gather_begin(struct space *space)
+{
+	trace_step(space->host->trace, TRACE_GATHER, 0, 0);
+	return (struct gather){ .space = space, .flushed = true };
+}
 
 void gather_add(struct gather *gather, pfn_t frame)
 {
-	uint32_t head = (uint32_t)page_head(gather->host, frame).raw;
+	uint32_t head = (uint32_t)page_head(gather->space->host, frame).raw;
 
 	/* Leaves of one folio come one after the other. */
 	if (gather->count && gather->folios[gather->count - 1].frame == head) {
 		gather->folios[gather->count - 1].references++;
+		gather->flushed = false;
 		return;
 	}
 	if (gather->count == GATHER_MAX)
@@ -21,12 +27,23 @@ void gather_add(struct gather *gather, pfn_t frame)
 	gather->folios[gather->count].frame = head;
 	gather->folios[gather->count].references = 1;
 	gather->count++;
+	gather->flushed = false;
+}
+
+void gather_flush(struct gather *gather, uint64_t address)
+{
+	if (!gather->flushed)
+		tlb_flush(gather->space, address);
+	gather->flushed = true;
 }
 
 void gather_finish(struct gather *gather)
 {
+	if (!gather->count)
+		return;
+	gather_flush(gather, 0);
 	for (unsigned i = 0; i < gather->count; i++)
-		folio_put_many(gather->host, pfn(gather->folios[i].frame),
+		folio_put_many(gather->space->host, pfn(gather->folios[i].frame),
 			       gather->folios[i].references);
 	gather->count = 0;
 }

@@ -155,6 +155,15 @@ enum status host_create(const struct ram_range *ranges, unsigned count, struct h
 	return STATUS_OK;
 }
 
+uint64_t host_read_count(struct host *host, enum host_count what)
+{
+	uint64_t sum = 0;
+
+	for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++)
+		sum += atomic_read(&host->cpus[cpu].counts[what]);
+	return sum;
+}
+
 void host_read_stats(struct host *host, struct host_stats *out)
 {
 	uint64_t pages = host->pages_total + (host->metadata_bytes >> PAGE_SHIFT);

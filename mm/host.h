@@ -13,6 +13,7 @@
 #include "mm/base/check.h"
 #include "mm/base/list.h"
 #include "mm/base/lock.h"
+#include "mm/base/trace.h"
 #include "mm/mm.h"
 
 /*
@@ -21,21 +22,26 @@
  * split, merged by writing one or two words, and any tail finds its head by alignment
  * (page_head). Linux: struct folio, struct page.
  *
- *	flags	31   30   29    28    27       26     25       24        23   5 4   0
- *		FREE USED TABLE DIRTY ACCESSED LOCKED UPTODATE WRITEBACK   -    order
+ *	flags	31   30   29    28    27       26     25       24
+ *		FREE USED TABLE DIRTY ACCESSED LOCKED UPTODATE WRITEBACK
+ *		23   22         21  20     19    18   17       16      15  14        5 4   0
+ *		ANON SWAPBACKED LRU ACTIVE YOUNG IDLE RESERVED RECLAIM KSM SWAPCACHE   order
  *
  * 28 bytes of the 32 that a page may cost.
  */
 struct folio {
 	atomic32_t flags;
 	atomic32_t refcount;
-	uint32_t file;			/* the frame of the struct file whose page it is, or NO_FRAME */
-	uint32_t index;			/* and which of its pages */
+	union {
+		uint32_t file;		/* the frame of the struct file whose page it is, or NO_FRAME */
+		uint32_t family;	/* FOLIO_ANON: of the spaces that may map it (struct space) */
+	};
+	uint32_t index;			/* which page of the file, or of the family: its low 32 bits */
 	union {
 		atomic32_t mapcount;	/* leaves of primary tables that name its frames */
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
-	uint32_t next, previous;	/* frames: its order's free list, under host->lock */
+	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or its LRU list */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
@@ -47,6 +53,16 @@ struct folio {
 #define FOLIO_LOCKED	(UINT32_C(1) << 26)	/* held through input and output: folio_lock */
 #define FOLIO_UPTODATE	(UINT32_C(1) << 25)	/* a file's page holds what the file does */
 #define FOLIO_WRITEBACK	(UINT32_C(1) << 24)	/* on its way to the store */
+#define FOLIO_ANON	(UINT32_C(1) << 23)	/* memory of a family of processes, of no file */
+#define FOLIO_SWAPBACKED (UINT32_C(1) << 22)	/* its content must go to swap before it goes; not: lazyfree */
+#define FOLIO_LRU	(UINT32_C(1) << 21)	/* on one of the lists that reclaim takes from */
+#define FOLIO_ACTIVE	(UINT32_C(1) << 20)	/* on, or for, the active one */
+#define FOLIO_YOUNG	(UINT32_C(1) << 19)	/* idle tracking took A from an entry: reclaim must not miss it */
+#define FOLIO_IDLE	(UINT32_C(1) << 18)	/* not touched since it was set */
+#define FOLIO_RESERVED	(UINT32_C(1) << 17)	/* not for lending, never marked */
+#define FOLIO_RECLAIM	(UINT32_C(1) << 16)	/* to be freed when its writeback ends */
+#define FOLIO_KSM	(UINT32_C(1) << 15)	/* one copy for many equal pages, read-only for ever */
+#define FOLIO_SWAPCACHE	(UINT32_C(1) << 14)	/* has a slot of the swap store, which keeps its family and index */
 
 #define SECTION_SHIFT	15			/* frames: 128 MiB */
 #define SECTION_FRAMES	(UINT64_C(1) << SECTION_SHIFT)
@@ -58,7 +74,9 @@ struct folio {
 /* NULL: anonymous memory, or mm's own. */
 static inline struct file *folio_file(const struct folio *folio)
 {
-	return folio->file == NO_FRAME ? NULL : pfn_to_ptr(pfn(folio->file));
+	if (folio->file == NO_FRAME || atomic_read(&folio->flags) & FOLIO_ANON)
+		return NULL;
+	return pfn_to_ptr(pfn(folio->file));
 }
 
 struct section {
@@ -76,6 +94,12 @@ struct page_watch {
 	void (*freeing)(struct page_watch *self, pfn_t head, unsigned order);
 };
 
+/* Of one CPU: a cache line that others seldom look at. */
+struct host_cpu {
+	atomic32_t inside;		/* 1: uses page tables without a lock (tlb.h) */
+	atomic64_t counts[HOST_COUNTS];
+} __attribute__((aligned(64)));
+
 struct host {
 	/* Fixed by host_create. */
 	struct section *sections;
@@ -83,6 +107,11 @@ struct host {
 	uint64_t pages_total;
 	uint64_t metadata_bytes;
 	struct page_watch *watch;
+	struct trace *trace;			/* NULL: nobody listens */
+
+	struct host_cpu cpus[MAX_CPUS];
+	atomic64_t cpus_seen;			/* bit n: CPU n has been inside tables */
+	atomic32_t families;			/* so many numbers were given out */
 
 	spinlock_t spaces_lock;
 	struct list_node spaces;		/* every space, under spaces_lock */
@@ -93,6 +122,11 @@ struct host {
 	uint32_t free_orders;			/* bit n: free_heads[n] is not empty */
 	uint64_t pages_free;
 };
+
+static inline void host_count(struct host *host, enum host_count what, uint64_t by)
+{
+	atomic_bump(&host->cpus[port_cpu()].counts[what], by);
+}
 
 /* page.c */
 MUST_USE enum status page_alloc(struct host *host, unsigned order, pfn_t *out);
@@ -111,7 +145,11 @@ void folio_unlock(struct host *host, pfn_t frame);
 bool folio_is_locked(const struct host *host, pfn_t frame);
 struct folio *folio_of(const struct host *host, pfn_t frame);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
-/* Linux: folio_add_anon_rmap, folio_remove_rmap. Leaves change under space->lock. */
+/* A reference, unless there is none any more: the folio may be on its way out. Linux: folio_try_get. */
+MUST_USE bool folio_try_get(struct host *host, pfn_t frame);
+/* It becomes a process's, and nobody has seen it yet. Linux: folio_add_new_anon_rmap. */
+void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index);
+/* Linux: folio_add_anon_rmap_pte, folio_remove_rmap_pte. Leaves change under space->lock. */
 void folio_map(struct host *host, pfn_t frame);
 void folio_unmap(struct host *host, pfn_t frame);
 

@@ -1,9 +1,15 @@
 /*
  * From an address to the page behind it: for secondary MMUs, which get its name, and for the
- * process itself, which gets its bytes. One walk under the shared lock; where it finds nothing that
+ * process itself, which gets its bytes. One walk without a lock (tlb.h); where it finds nothing that
  * allows the access, fault.c, which asks the VMA, and again. An entry allows no more than its VMA does.
  */
-#include "mm/space.h"
+#include "mm/tlb.h"
+
+/* Between tlb_enter and tlb_leave, which keep the tables, as the lock would. */
+static struct place find(const struct space *space, uint64_t address) NOT_CHECKED
+{
+	return table_find(space, address);
+}
 
 static void name_page(struct place place, hva_t address, struct mm_page *out)
 {
@@ -19,14 +25,15 @@ enum status mm_lookup(struct space *space, hva_t address, enum access access, st
 	if (address.raw >= SPACE_END)
 		return STATUS_NOT_FOUND;
 	for (;;) {
-		read_lock(&space->lock);
-		struct place place = table_find(space, address.raw);
+		tlb_enter(space->host);
+		struct place place = find(space, address.raw);
 
-		read_unlock(&space->lock);
+		tlb_leave(space->host);
 		if (place_allows(place, access)) {
 			name_page(place, address, out);
 			return STATUS_OK;
 		}
+		host_count(space->host, HOST_SLOW_LOOKUPS, 1);
 		enum status status = fault_in(space, address.raw, access);
 
 		if (status != STATUS_OK)
@@ -39,10 +46,10 @@ enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
 	if (address.raw >= SPACE_END)
 		return STATUS_NOT_FOUND;
 
-	read_lock(&space->lock);
-	struct place place = table_find(space, address.raw);
+	tlb_enter(space->host);
+	struct place place = find(space, address.raw);
 
-	read_unlock(&space->lock);
+	tlb_leave(space->host);
 	if (!place_allows(place, ACCESS_READ))
 		return STATUS_NOT_FOUND;
 	name_page(place, address, out);
@@ -85,26 +92,31 @@ static enum access copy_access(const struct copy *copy)
 	return copy->into ? ACCESS_READ : ACCESS_WRITE;
 }
 
-/* The CPU's part: A, and D for a write, set by a locked operation if they are clear. */
-static void touch(struct place place, enum access access)
+/*
+ * The CPU's part: A, and D for a write, by a locked operation if they are clear, and only in an entry that
+ * still allows the access; false: it does not. SDM "Accessed and Dirty Flags".
+ */
+static bool touch(struct place *place, enum access access)
 {
-	uint64_t bits = pte_touched(pte_empty(), access).bits;
+	while (place_allows(*place, access)) {
+		uint64_t new = pte_touched(place->pte, access).bits;
 
-	if ((place.pte.bits & bits) != bits)
-		atomic_or(place.slot, bits);
+		if (new == place->pte.bits ||
+		    atomic_cmpxchg(place->slot, &place->pte.bits, new))
+			return true;
+	}
+	return false;
 }
 
-/* Copies to the page's end at most, while the shared lock keeps the page where it is. */
-static void copy_part(struct place place, void *argument)
+/* To the page's end at most. */
+static void copy_part(struct place place, struct copy *copy)
 {
-	struct copy *copy = argument;
 	uint64_t inside = copy->address & (level_bytes(place.level) - 1);
 	uint64_t part = PAGE_SIZE - (copy->address & ~PAGE_MASK);
 	char *bytes = hpa_to_ptr(hpa(pfn_to_hpa(pte_frame(place.pte)).raw + inside));
 
 	if (part > copy->bytes)
 		part = copy->bytes;
-	touch(place, copy_access(copy));
 	if (copy->into) {
 		atomic_copy(copy->into, bytes, part);
 		copy->into = (char *)copy->into + part;
@@ -117,6 +129,28 @@ static void copy_part(struct place place, void *argument)
 	copy->bytes -= part;
 }
 
+/* One page's part, by whatever translation is found; no longer than that is it used. */
+static enum status copy_page(struct space *space, struct copy *copy)
+{
+	enum access access = copy_access(copy);
+
+	for (;;) {
+		tlb_enter(space->host);
+		struct place place = find(space, copy->address);
+		bool there = touch(&place, access);
+
+		if (there)
+			copy_part(place, copy);
+		tlb_leave(space->host);
+		if (there)
+			return STATUS_OK;
+		enum status status = fault_in(space, copy->address, access);
+
+		if (status != STATUS_OK)
+			return status;
+	}
+}
+
 static enum status copy_all(struct space *space, struct copy copy)
 {
 	enum status status = STATUS_OK;
@@ -124,7 +158,7 @@ static enum status copy_all(struct space *space, struct copy copy)
 	if (copy.address > SPACE_END || copy.bytes > SPACE_END - copy.address)
 		return STATUS_BAD_RANGE;
 	while (copy.bytes && status == STATUS_OK)
-		status = space_reach(space, copy.address, copy_access(&copy), copy_part, &copy);
+		status = copy_page(space, &copy);
 	return status;
 }
 

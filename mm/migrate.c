@@ -17,7 +17,12 @@ enum { POISON = 0xaa };
 
 static void copy_folio(struct host *host, pfn_t from, pfn_t to)
 {
+	const struct folio *folio = folio_of(host, from);
+
+	trace_step(host->trace, TRACE_FOLIO_COPY, from.raw, to.raw);
 	__builtin_memcpy(pfn_to_ptr(to), pfn_to_ptr(from), PAGE_SIZE);
+	folio_make_anon(host, to, folio->family,
+			folio->index + (from.raw - page_head(host, from).raw));
 	if (folio_dirty(host, from))
 		folio_mark_dirty(host, to);
 	if (folio_accessed(host, from))
@@ -29,21 +34,23 @@ static pfn_t move_page(struct space *space, uint64_t address, struct place place
 	HOLDS(space->lock)
 {
 	struct host *host = space->host;
-	struct gather gather = gather_begin(host);
+	struct gather gather = gather_begin(space);
 	pfn_t old_frame = pte_frame(place.pte);
 
 	folio_get(host, old_frame);
 	pte_t old = table_change(space, address, place, pte_migration(), CONTENT_MOVES, &gather);
 
-	gather_finish(&gather);
+	gather_flush(&gather, address);
 
-	bool alone = folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 1;
+	/* Our reference, and the gather's that was the entry's. */
+	bool alone = folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 2;
 	pte_t new = alone ? pte_with_frame(old, fresh) : old;
 
 	if (alone)
 		copy_folio(host, old_frame, fresh);
 	/* The reference that we hold, to this frame or that, becomes the entry's. */
 	table_change(space, address, place, new, CONTENT_STAYS, &gather);
+	gather_finish(&gather);
 	if (alone)
 		__builtin_memset(pfn_to_ptr(old_frame), POISON, PAGE_SIZE);
 	return alone ? old_frame : fresh;

@@ -35,6 +35,18 @@ struct host_stats {
 };
 void host_read_stats(struct host *host, struct host_stats *out);
 
+/* What has happened since the host was made, all CPUs together. */
+enum host_count {
+	HOST_FAULTS,			/* of processes and of lookups, each that looked at a VMA */
+	HOST_TLB_FLUSHES,		/* of processes' translations */
+	HOST_BRACKETS,			/* told to a space's listeners */
+	HOST_MARKS_DIRTY, HOST_MARKS_ACCESSED,	/* calls, whatever they found */
+	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
+	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
+	HOST_COUNTS
+};
+uint64_t host_read_count(struct host *host, enum host_count what);
+
 /*
  * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. STATUS_NO_MEMORY.
  * Takes host->lock.

@@ -24,16 +24,20 @@ struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end
 {
 	struct mm_range range = { hva(start), hva(end), event };
 
+	trace_step(space->host->trace, TRACE_RANGE_INIT, start, event);
+	host_count(space->host, HOST_BRACKETS, 1);
 	list_for_each(node, &space->notifiers) {
 		struct notifier *notifier = container_of(node, struct notifier, link);
 
 		notifier->ops->start(notifier, &range);
 	}
+	trace_step(space->host->trace, TRACE_RANGE_START, start, event);
 	return range;
 }
 
 void notifier_end(struct space *space, const struct mm_range *range)
 {
+	trace_step(space->host->trace, TRACE_RANGE_END, range->start.raw, range->event);
 	list_for_each(node, &space->notifiers) {
 		struct notifier *notifier = container_of(node, struct notifier, link);
 

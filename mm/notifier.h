@@ -25,10 +25,12 @@
 enum mm_event {
 	EVENT_UNMAP,			/* munmap, mremap: the mapping itself goes */
 	EVENT_CLEAR,			/* entries go, the mapping stays: discard, COW, reclaim */
-	EVENT_PROTECTION,		/* rights of a whole VMA change: mprotect */
-	EVENT_PROTECTION_PAGE,		/* W and D of a file's page go, for writeback */
-	EVENT_MIGRATE,			/* the content moves to other frames */
+	EVENT_PROTECTION_VMA,		/* rights of a whole VMA change: mprotect, NUMA hinting */
+	EVENT_PROTECTION_PAGE,		/* W, and D, of some pages go: writeback, fork */
+	EVENT_SOFT_DIRTY,		/* W and the soft dirty bit go */
 	EVENT_RELEASE,			/* the space ends */
+	EVENT_MIGRATE,			/* the content moves to other frames */
+	EVENT_EXCLUSIVE,		/* a device takes the page for itself */
 };
 
 struct mm_range {

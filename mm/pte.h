@@ -4,12 +4,18 @@
  * which the process's CPU may change at any time (A and D), so it is read and written only whole
  * and atomically.
  *
- *	63  62       52 51                    12 11     9 8    7  6 5 4   3   2 1 0
- *	NX  -            frame                    MIGRATION none PS D A PCD PWT U W P
+ *	63  62  55   54  53      52  51             12 11   10   9         8    7  6 5 4   3   2 1 0
+ *	NX   -       SOFT SPECIAL OWN frame            ONLY SWAP MIGRATION none PS D A PCD PWT U W P
  *
- * PS: a leaf at level 2 or 3. With P clear the CPU ignores the other bits (same section), and two
- * software forms stand there: `none` keeps a page whose VMA allows nothing (Linux: _PAGE_PROTNONE,
- * the G bit too), MIGRATION alone keeps the place of a page on the move (Linux: migration entry).
+ * PS: a leaf at level 2 or 3. In a leaf, OWN: the page is this process's alone, a store needs no copy
+ * (Linux: PageAnonExclusive); SPECIAL: the frame has no reference from this entry (Linux:
+ * pte_special); SOFT: written since somebody asked (Linux: _PAGE_SOFT_DIRTY).
+ *
+ * With P clear the CPU ignores the other bits (same section), and software forms stand there. Two keep
+ * a page: `none`, whose VMA allows nothing, or that waits for a NUMA hinting fault (Linux: _PAGE_PROTNONE,
+ * the G bit too). Others keep the place of one: MIGRATION alone, of a page on the move under the lock;
+ * SWAP and a slot in place of the frame; ONLY and a frame, lent to a device alone (Linux: migration
+ * entry, swap entry, device exclusive entry).
  */
 #ifndef MM_PTE_H
 #define MM_PTE_H
@@ -29,6 +35,11 @@ typedef struct { uint64_t live; } pte_slot_t;
 #define PTE_PS		UINT64_C(0x080)
 #define PTE_NONE	UINT64_C(0x100)
 #define PTE_MIGRATION	UINT64_C(0x200)
+#define PTE_SWAP	UINT64_C(0x400)
+#define PTE_ONLY	UINT64_C(0x800)
+#define PTE_OWN		(UINT64_C(1) << 52)
+#define PTE_SPECIAL	(UINT64_C(1) << 53)
+#define PTE_SOFT	(UINT64_C(1) << 54)
 #define PTE_NX		(UINT64_C(1) << 63)
 #define PTE_FRAME	UINT64_C(0x000ffffffffff000)
 
@@ -36,7 +47,15 @@ enum { ROOT_LEVEL = 4 };
 
 static inline pte_t pte_empty(void) { return (pte_t){ 0 }; }
 static inline pte_t pte_migration(void) { return (pte_t){ PTE_MIGRATION }; }
+static inline pte_t pte_swap(uint32_t slot)
+{
+	return (pte_t){ (uint64_t)slot << PAGE_SHIFT | PTE_SWAP };
+}
 static inline bool pte_is_empty(pte_t p) { return !p.bits; }
+static inline bool pte_is_swap(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_SWAP; }
+static inline uint32_t pte_swap_slot(pte_t p) { return (uint32_t)(p.bits >> PAGE_SHIFT); }
+static inline bool pte_own(pte_t p) { return p.bits & PTE_OWN; }
+static inline bool pte_special(pte_t p) { return p.bits & PTE_SPECIAL; }
 static inline bool pte_writable(pte_t p) { return p.bits & PTE_W; }
 static inline bool pte_present(pte_t p) { return p.bits & PTE_P; }
 static inline bool pte_dirty(pte_t p) { return p.bits & PTE_D; }

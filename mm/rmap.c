@@ -1,13 +1,19 @@
 /*
- * What is done to all entries of one file page, space after space. Called by file.c with the folio
- * locked and no other lock. Linux finds the VMAs of a file in a tree (i_mmap, rmap_walk_file); here
- * all spaces of the host and all their VMAs are looked through.
+ * From a folio to the entries that name it, space after space. Called with the folio locked, so that no
+ * fault maps it meanwhile, and no other lock.
+ *
+ * A file's folio and its VMAs agree in the file and the page's number there. An anonymous one was made for
+ * a family of processes (those that have forked from each other), and its number in the family is the one that
+ * its VMA had for it: fork copies the VMA, mremap moves it, and the number goes with it. Linux finds the VMAs
+ * in trees (i_mmap, anon_vma: rmap_walk_file, rmap_walk_anon); here all spaces of the host and all their VMAs
+ * are looked through.
  *
  * A space's struct is kept alive by `users` while its lock is waited for; one that ends meanwhile
  * has no VMAs any more.
  */
 #include "mm/file.h"
 #include "mm/rmap.h"
+#include "mm/tlb.h"
 
 /* The space behind `at` in the host's list, with a user more; `at` loses its own. NULL: the end. */
 static struct space *next_space(struct host *host, struct space *at)
@@ -27,61 +33,114 @@ static struct space *next_space(struct host *host, struct space *at)
 	return next;
 }
 
-static bool shows(const struct vma *vma, const struct folio *folio)
+/* Calls `visit` for the leaves of [start, end) that name the folio. */
+static bool visit_range(struct space *space, uint64_t start, uint64_t end, pfn_t head,
+			unsigned order, const struct rmap *rmap) HOLDS(space->lock)
 {
-	uint64_t pages = (vma->end - vma->start) >> PAGE_SHIFT;
+	struct walk walk = { .at = start, .end = end };
 
-	return vma->file == folio_file(folio) && folio->index >= vma->first &&
-	       folio->index - vma->first < pages;
+	while (walk_next(space, &walk)) {
+		uint64_t frame = pte_frame(walk.place.pte).raw;
+
+		if (!pte_special(walk.place.pte) && frame - head.raw < UINT64_C(1) << order &&
+		    !rmap->visit(space, walk.start, walk.place, rmap->argument))
+			return false;
+	}
+	return true;
 }
+
+/*
+ * The pages of the VMA that have the folio's numbers. A folio may begin before the VMA or end after it. A
+ * number is kept in 32 bits, so a VMA of more than 16 TiB has several candidates: an entry decides.
+ */
+static bool visit_vma(struct space *space, const struct vma *vma, const struct folio *folio,
+		      pfn_t head, const struct rmap *rmap) HOLDS(space->lock)
+{
+	const int64_t turn = INT64_C(1) << 32;
+	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
+	int64_t pages = (int64_t)((vma->end - vma->start) >> PAGE_SHIFT);
+
+	for (int64_t at = (uint32_t)(folio->index - (uint32_t)vma->first) - turn; at < pages;
+	     at += turn) {
+		int64_t first = at > 0 ? at : 0, last = at + (INT64_C(1) << order);
+
+		if (last > pages)
+			last = pages;
+		if (first < last &&
+		    !visit_range(space, vma->start + ((uint64_t)first << PAGE_SHIFT),
+				 vma->start + ((uint64_t)last << PAGE_SHIFT), head, order, rmap))
+			return false;
+	}
+	return true;
+}
+
+static bool may_show(const struct space *space, const struct vma *vma, const struct folio *folio)
+{
+	if (atomic_read(&folio->flags) & FOLIO_ANON)
+		return space->family == folio->family &&
+		       (!vma->file || vma->sharing == SHARING_PRIVATE);
+	return vma->file && vma->file == folio_file(folio);
+}
+
+static bool visit_space(struct space *space, pfn_t head, const struct rmap *rmap)
+	HOLDS(space->lock)
+{
+	const struct folio *folio = page_folio(space->host, head);
+
+	for (unsigned i = 0; i < space->vma_count; i++)
+		if (may_show(space, &space->vmas[i], folio) &&
+		    !visit_vma(space, &space->vmas[i], folio, head, rmap))
+			return false;
+	return true;
+}
+
+void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap)
+{
+	pfn_t head = page_head(host, frame);
+
+	check(folio_is_locked(host, frame));
+	for (struct space *space = NULL; (space = next_space(host, space));) {
+		write_lock(&space->lock);
+		bool on = visit_space(space, head, &rmap);
+
+		write_unlock(&space->lock);
+		if (!on) {
+			space_put(space);
+			return;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ clean, and read-only */
 
 /*
  * Linux: page_vma_mkclean_one. W goes with D: the next store faults, and marks the folio dirty
  * again. What a listener allows goes first, so that nobody writes behind a clean entry.
  */
-static bool mkclean_one(struct space *space, uint64_t address, struct place place)
+static bool mkclean_one(struct space *space, uint64_t address, struct place place, void *argument)
 	HOLDS(space->lock)
 {
+	bool *was_dirty = argument;
+
 	if (!pte_dirty(place.pte) && !pte_writable(place.pte))
-		return false;
-	uint64_t end = address + PAGE_SIZE;
+		return true;
+	uint64_t end = address + level_bytes(place.level);
 	struct mm_range range = notifier_start(space, address, end, EVENT_PROTECTION_PAGE);
 	/* What the and returns counts: the CPU may have set D since the entry was read. */
-	bool was_dirty = atomic_and(place.slot, ~(PTE_D | PTE_W)) & PTE_D;
+	uint64_t was = atomic_and(place.slot, ~(PTE_D | PTE_W));
 
+	trace_step(space->host->trace, TRACE_PTE_MKCLEAN, address, was & ~(PTE_D | PTE_W));
+	/* Until then a CPU may store by what it knew of W, and where it knew of D, without a word. */
+	tlb_flush(space, address);
+	*was_dirty |= was & PTE_D;
 	notifier_end(space, &range);
-	return was_dirty;
-}
-
-static bool mkclean_space(struct space *space, pfn_t frame) HOLDS(space->lock)
-{
-	const struct folio *folio = folio_of(space->host, frame);
-	bool was_dirty = false;
-
-	for (unsigned i = 0; i < space->vma_count; i++) {
-		const struct vma *vma = &space->vmas[i];
-
-		if (!shows(vma, folio))
-			continue;
-		uint64_t address = vma->start + ((folio->index - vma->first) << PAGE_SHIFT);
-		struct place place = table_find(space, address);
-
-		/* A private VMA may have a copy there. */
-		if (pte_leaf(place.pte, place.level) && pte_frame(place.pte).raw == frame.raw)
-			was_dirty |= mkclean_one(space, address, place);
-	}
-	return was_dirty;
+	return true;
 }
 
 bool rmap_mkclean(struct host *host, pfn_t frame)
 {
 	bool was_dirty = false;
 
-	check(folio_is_locked(host, frame));
-	for (struct space *space = NULL; (space = next_space(host, space));) {
-		write_lock(&space->lock);
-		was_dirty |= mkclean_space(space, frame);
-		write_unlock(&space->lock);
-	}
+	rmap_walk(host, frame, (struct rmap){ mkclean_one, &was_dirty });
 	return was_dirty;
 }

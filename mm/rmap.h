@@ -1,13 +1,26 @@
-/* From a file's page to the entries that map it. For file.c. */
+/* From a folio to the entries that name it. For mm's own files. */
 #ifndef MM_RMAP_H
 #define MM_RMAP_H
 
 #include "mm/space.h"
 
 /*
+ * `visit` is called for each leaf, with its space locked exclusively; it may change the entry, or empty it.
+ * False ends the walk.
+ */
+struct rmap {
+	bool (*visit)(struct space *space, uint64_t address, struct place place, void *argument);
+	void *argument;
+};
+
+/*
+ * All leaves that name a frame of a locked folio. Takes each space->lock, one after the other; a fault
+ * that would map the folio meanwhile waits for the folio's lock. Linux: rmap_walk.
+ */
+void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap);
+/*
  * Of a locked folio of a file: takes D and W from every leaf that names it. True: one was dirty.
- * Takes each space->lock, one after the other; a fault that maps the folio meanwhile waits for its
- * lock. Linux: folio_mkclean.
+ * Linux: folio_mkclean.
  */
 MUST_USE bool rmap_mkclean(struct host *host, pfn_t frame);
 

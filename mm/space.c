@@ -6,12 +6,12 @@
  *	reserve all memory that can be needed	(may fail: nothing has changed)
  *	notifier_start				listeners let go
  *	entries change
- *	gather_finish				frames and tables are freed
+ *	gather_finish				no CPU uses them; frames and tables are freed
  *	notifier_end
  *
  * Under space->lock, exclusively, from the first to the last.
  */
-#include "mm/space.h"
+#include "mm/tlb.h"
 
 enum status space_check_range(hva_t start, uint64_t bytes)
 {
@@ -34,6 +34,7 @@ enum status space_create(struct host *host, struct space **out)
 	struct space *space = pfn_to_ptr(frame);
 
 	space->host = host;
+	space->family = atomic_add(&host->families, 1);
 	list_init(&space->notifiers);
 	status = table_create(space);
 	if (status != STATUS_OK) {
@@ -80,7 +81,7 @@ static void zap_vmas(struct space *space, uint64_t start, uint64_t end, struct g
 /* Linux: exit_mmap. */
 void space_destroy(struct space *space)
 {
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 
 	write_lock(&space->lock);
 	notifier_release(space);
@@ -122,7 +123,8 @@ enum status space_map(struct space *space, hva_t start, uint64_t bytes, enum pro
 	if (max_level < LEVEL_4K || max_level > LEVEL_1G)
 		return STATUS_BAD_RANGE;
 	return insert(space, (struct vma){ .start = start.raw, .end = start.raw + bytes,
-					   .protection = protection, .max_level = max_level });
+					   .protection = protection, .max_level = max_level,
+					   .first = start.raw >> PAGE_SHIFT });
 }
 
 enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
@@ -172,7 +174,7 @@ static enum status prepare(struct space *space, uint64_t start, uint64_t end) HO
 static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event event)
 	HOLDS(space->lock)
 {
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 	struct mm_range range = notifier_start(space, start, end, event);
 
 	zap_vmas(space, start, end, &gather);
@@ -216,11 +218,12 @@ enum status space_discard(struct space *space, hva_t start, uint64_t bytes)
 static void change_rights(struct space *space, uint64_t start, uint64_t end,
 			  enum protection protection) HOLDS(space->lock)
 {
-	struct gather gather = gather_begin(space->host);
-	struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION);
+	struct gather gather = gather_begin(space);
+	struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION_VMA);
 
 	table_protect(space, start, end, protection, &gather);
 	gather_finish(&gather);
+	tlb_flush(space, start);
 	vma_protect(space, start, end, protection);
 	notifier_end(space, &range);
 }
@@ -275,7 +278,7 @@ enum status space_invalidate(struct space *space, hva_t start, uint64_t bytes)
 	/* Shared, as Linux's NUMA balancing holds mmap_lock: brackets overlap, lookups go on. */
 	read_lock(&space->lock);
 	struct mm_range range = notifier_start(space, start.raw, start.raw + bytes,
-					       EVENT_PROTECTION);
+					       EVENT_PROTECTION_VMA);
 
 	notifier_end(space, &range);
 	read_unlock(&space->lock);

@@ -1,7 +1,7 @@
 /*
  * A host process's address space, inside. For mm's own files and tests only. Everything in it is
- * under space->lock: shared to look, exclusive to change. The one change made under the shared
- * lock is A and D in a leaf, by atomic or, as the CPU makes it.
+ * under space->lock: shared to look, exclusive to change. Two things happen without it: the
+ * process's CPU sets A and D in a leaf, by a locked operation, and tables are walked (tlb.h).
  */
 #ifndef MM_SPACE_H
 #define MM_SPACE_H
@@ -16,7 +16,7 @@ struct vma {				/* Linux: vm_area_struct */
 	enum protection protection;
 	unsigned max_level;
 	struct file *file;		/* NULL: anonymous, zero on demand */
-	uint64_t first;			/* the file's page at `start` */
+	uint64_t first;			/* what the page at `start` is called: in the file, or in the family */
 	enum sharing sharing;
 	enum advice advice;
 };
@@ -25,6 +25,7 @@ struct space {
 	struct host *host;
 	struct list_node link;		/* host->spaces, under host->spaces_lock */
 	atomic32_t users;		/* who may look at this struct; the last one frees it */
+	uint32_t family;		/* of processes that share pages by fork: its number */
 	rwlock_t lock;
 	pfn_t root;			/* table of level 4 */
 	struct vma *vmas;		/* sorted, disjoint; neighbours that could be one are one */
@@ -70,17 +71,17 @@ MUST_USE enum status vma_check_access(const struct space *space, uint64_t addres
 enum { GATHER_MAX = 32 };
 
 struct gather {
-	struct host *host;
+	struct space *space;
+	bool flushed;			/* since the last of them was added */
 	bool no_recency;		/* A of what goes says nothing: Linux, vma_has_recency */
 	unsigned count;
 	struct { uint32_t frame, references; } folios[GATHER_MAX];
 };
 
-static inline struct gather gather_begin(struct host *host)
-{
-	return (struct gather){ .host = host, .count = 0 };
-}
+struct gather gather_begin(struct space *space);
 void gather_add(struct gather *gather, pfn_t frame);
+/* The flush, as soon as it has to be, or with the rest. Once for all that was added. */
+void gather_flush(struct gather *gather, uint64_t address);
 void gather_finish(struct gather *gather);
 
 /* ------------------------------------------------------------------ table.c */
@@ -132,8 +133,15 @@ struct walk {
 	uint64_t at, end;		/* where to go on, and where to stop */
 	uint64_t start;			/* of the leaf found */
 	struct place place;
+	bool absent;			/* stop at entries that only keep a page's place, too */
 };
 bool walk_next(const struct space *space, struct walk *walk) HOLDS_SHARED(space->lock);
+
+/* What the page at an address is called, in its VMA's file or the space's family. Linux: linear_page_index. */
+static inline uint64_t vma_page(const struct vma *vma, uint64_t address)
+{
+	return vma->first + ((address - vma->start) >> PAGE_SHIFT);
+}
 
 /* Present, and allows that access. */
 static inline bool place_allows(struct place place, enum access access)

@@ -4,8 +4,8 @@
  * entries that are not empty (struct folio, `entries`); one that has none is not linked.
  *
  * A walk reads each entry once, whole, and believes only what it read; tables are linked when
- * they are complete and freed by way of the gather. That is what a lockless walk needs, for the
- * day when there is one (Linux: gup_fast).
+ * they are complete and freed by way of the gather. That is what a walk without the lock needs
+ * (tlb.h). Linux: gup_fast.
  */
 #include "mm/space.h"
 
@@ -87,20 +87,39 @@ static void pass_on_marks(struct host *host, pte_t old, enum content content,
 		folio_mark_accessed(host, pte_frame(old));
 }
 
-/* The accounts of one change. */
-static void account(struct space *space, const pte_slot_t *slot, unsigned level, pte_t old,
-		    pte_t new, enum content content, struct gather *gather) HOLDS(space->lock)
+/* A page's entry comes or goes, to another frame, or to and from a place that is kept. */
+static void account_leaf(struct space *space, uint64_t address, pte_t old, bool was, pte_t new,
+			 bool is, enum content content, struct gather *gather)
+	HOLDS(space->lock)
 {
-	bool was = pte_leaf(old, level), is = pte_leaf(new, level);
-	bool same = was && is && pte_frame(old).raw == pte_frame(new).raw;
+	struct host *host = space->host;
 
-	if (is && !same)
-		folio_map(space->host, pte_frame(new));
-	if (was && !same) {
-		pass_on_marks(space->host, old, content, gather);
-		folio_unmap(space->host, pte_frame(old));
+	if (was && is && pte_frame(old).raw == pte_frame(new).raw) {
+		trace_step(host->trace, TRACE_PTE_PROTECT, address, new.bits);
+		return;
+	}
+	if (is)
+		trace_step(host->trace, TRACE_PTE_SET, address, new.bits);
+	else if (was)
+		trace_step(host->trace, TRACE_PTE_CLEAR, address, old.bits);
+	if (is && !pte_special(new))
+		folio_map(host, pte_frame(new));
+	if (was && !pte_special(old)) {
+		pass_on_marks(host, old, content, gather);
+		folio_unmap(host, pte_frame(old));
 		gather_add(gather, pte_frame(old));
 	}
+}
+
+/* The accounts of one change. */
+static void account(struct space *space, uint64_t address, struct place place, pte_t old, pte_t new,
+		    enum content content, struct gather *gather) HOLDS(space->lock)
+{
+	const pte_slot_t *slot = place.slot;
+	unsigned level = place.level;
+
+	account_leaf(space, address, old, pte_leaf(old, level), new, pte_leaf(new, level), content,
+		     gather);
 	if (pte_table(old, level))
 		gather_add(gather, pte_frame(old));
 	if (pte_is_empty(old) && !pte_is_empty(new))
@@ -120,8 +139,7 @@ static void prune(struct space *space, uint64_t address, unsigned level, struct 
 		if (page_folio(space->host, pte_frame(parent.pte))->entries)
 			return;
 		atomic_xchg(parent.slot, pte_empty().bits);
-		account(space, parent.slot, parent.level, parent.pte, pte_empty(), CONTENT_DIES,
-			gather);
+		account(space, address, parent, parent.pte, pte_empty(), CONTENT_DIES, gather);
 	}
 }
 
@@ -131,27 +149,27 @@ pte_t table_change(struct space *space, uint64_t address, struct place place, pt
 	/* What the exchange returns counts, not place.pte: the CPU may have set A or D since. */
 	pte_t old = { atomic_xchg(place.slot, new.bits) };
 
-	account(space, place.slot, place.level, old, new, content, gather);
+	account(space, address, place, old, new, content, gather);
 	if (pte_is_empty(new))
 		prune(space, address, place.level, gather);
 	return old;
 }
 
 /* Links a table; the entry changes only if it is still what the place says. */
-static bool link_table(struct space *space, struct place *place, pfn_t table,
+static bool link_table(struct space *space, uint64_t address, struct place *place, pfn_t table,
 		       struct gather *gather) HOLDS(space->lock)
 {
 	pte_t new = pte_make_table(table);
 
 	if (!atomic_cmpxchg(place->slot, &place->pte.bits, new.bits))
 		return false;
-	account(space, place->slot, place->level, place->pte, new, CONTENT_STAYS, gather);
+	account(space, address, *place, place->pte, new, CONTENT_STAYS, gather);
 	return true;
 }
 
 pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level)
 {
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 	struct place place = descend(space, address, level);
 
 	while (place.level > level) {
@@ -164,7 +182,7 @@ pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level)
 			gather_finish(&gather);
 			return NULL;
 		}
-		check(link_table(space, &place, table, &gather));
+		check(link_table(space, address, &place, table, &gather));
 		place = place_at(slot_in(table, address, place.level - 1), place.level - 1);
 	}
 	return place.slot;
@@ -186,24 +204,27 @@ static void fill_children(pfn_t table, struct place leaf)
  * the CPU sets one meanwhile, the link fails and the children are filled again. No bracket: no
  * translation changes. Linux: __split_huge_pmd_locked, which leaves a hole for a moment.
  */
-static enum status split_leaf(struct space *space, struct place leaf) HOLDS(space->lock)
+static enum status split_leaf(struct space *space, uint64_t address, struct place leaf)
+	HOLDS(space->lock)
 {
-	struct gather gather = gather_begin(space->host);
+	struct gather gather = gather_begin(space);
 	pfn_t table;
 	enum status status = alloc_table(space, &table);
 
 	if (status != STATUS_OK)
 		return status;
 
-	struct folio *folio = folio_of(space->host, pte_frame(leaf.pte));
-
 	/* 512 entries come, each with a count and a reference; the funnel takes the leaf's. */
-	atomic_add(&folio->refcount, 512);
-	atomic_add(&folio->mapcount, 512);
+	if (!pte_special(leaf.pte)) {
+		struct folio *folio = folio_of(space->host, pte_frame(leaf.pte));
+
+		atomic_add(&folio->refcount, 512);
+		atomic_add(&folio->mapcount, 512);
+	}
 	page_folio(space->host, table)->entries = 512;
 	do {
 		fill_children(table, leaf);
-	} while (!link_table(space, &leaf, table, &gather));
+	} while (!link_table(space, address, &leaf, table, &gather));
 	gather_finish(&gather);
 	return STATUS_OK;
 }
@@ -213,7 +234,7 @@ enum status table_split(struct space *space, uint64_t address)
 	struct place place = table_find(space, address);
 
 	while (pte_leaf(place.pte, place.level) && address & (level_bytes(place.level) - 1)) {
-		enum status status = split_leaf(space, place);
+		enum status status = split_leaf(space, address, place);
 
 		if (status != STATUS_OK)
 			return status;
@@ -230,7 +251,8 @@ bool walk_next(const struct space *space, struct walk *walk)
 		walk->place = table_find(space, walk->at);
 		walk->start = walk->at & ~(level_bytes(walk->place.level) - 1);
 		walk->at = walk->start + level_bytes(walk->place.level);
-		if (pte_leaf(walk->place.pte, walk->place.level))
+		if (pte_leaf(walk->place.pte, walk->place.level) ||
+		    (walk->absent && !pte_is_empty(walk->place.pte)))
 			return true;
 	}
 	return false;
@@ -238,18 +260,21 @@ bool walk_next(const struct space *space, struct walk *walk)
 
 void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
 {
-	struct walk walk = { .at = start, .end = end };
+	struct walk walk = { .at = start, .end = end, .absent = true };
 
 	while (walk_next(space, &walk))
 		table_change(space, walk.start, walk.place, pte_empty(), CONTENT_DIES, gather);
 }
 
-/* W comes back only to anonymous pages; for a file's a fault comes first. Linux: can_change_pte_writable. */
-static pte_t reprotected(struct host *host, pte_t old, enum protection protection)
+/*
+ * W comes back only to pages that nobody shares; for others a fault comes first, which copies, or tells the
+ * file. Linux: can_change_pte_writable.
+ */
+static pte_t reprotected(pte_t old, enum protection protection)
 {
 	pte_t new = pte_with_rights(old, protection);
 
-	if (pte_writable(new) && !pte_writable(old) && file_of(host, pte_frame(old)))
+	if (pte_writable(new) && !pte_writable(old) && !pte_own(old))
 		new.bits &= ~PTE_W;
 	return new;
 }
@@ -264,8 +289,8 @@ void table_protect(struct space *space, uint64_t start, uint64_t end, enum prote
 
 		/* A cmpxchg, not the exchange of table_change: A and D set meanwhile must stay. */
 		do {
-			new = reprotected(space->host, old, protection);
+			new = reprotected(old, protection);
 		} while (!atomic_cmpxchg(walk.place.slot, &old.bits, new.bits));
-		account(space, walk.place.slot, walk.place.level, old, new, CONTENT_STAYS, gather);
+		account(space, walk.start, walk.place, old, new, CONTENT_STAYS, gather);
 	}
 }

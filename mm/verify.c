@@ -173,36 +173,56 @@ static void check_leaf(const struct space *space, const struct walk *walk)
 	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
 }
 
-static void tally(const struct space *space, const struct walk *walk, bool begin)
-	HOLDS_SHARED(space->lock)
+/* Whether no other space can map its anonymous pages. */
+static bool family_alone(struct space *space)
 {
-	struct folio *folio = folio_of(space->host, pte_frame(walk->place.pte));
+	unsigned members = 0;
 
-	if (!folio_file(folio))
-		folio->next = begin ? 0 : folio->next + 1;
+	spin_lock(&space->host->spaces_lock);
+	list_for_each(node, &space->host->spaces)
+		members += container_of(node, struct space, link)->family == space->family;
+	spin_unlock(&space->host->spaces_lock);
+	return members == 1;
+}
+
+/* The mapcount of a page that this space alone maps; NULL: it may be others' too. */
+static atomic32_t *own_mapcount(const struct space *space, const struct walk *walk)
+{
+	struct folio *folio;
+
+	if (pte_special(walk->place.pte))
+		return NULL;
+	folio = folio_of(space->host, pte_frame(walk->place.pte));
+	return (atomic_read(&folio->flags) & (FOLIO_ANON | FOLIO_KSM)) == FOLIO_ANON
+		       ? &folio->mapcount : NULL;
 }
 
 /*
- * mapcount is the number of leaves: tallied in a link that a folio in use leaves free, since the
- * leaves of one folio need not be neighbours (a page between two of them may have moved). Not for a
- * file's page: other spaces may map it.
+ * mapcount is the number of leaves: taken down to nothing by counting them, and up again, since the
+ * leaves of one folio need not be neighbours. Only its own leaves change it, under this lock.
  */
-static void check_mapcounts(struct space *space, uint64_t leaves) HOLDS(space->lock)
+static void check_mapcounts(struct space *space) HOLDS(space->lock)
 {
-	struct walk clear = { .end = SPACE_END }, count = clear, compare = clear;
+	struct walk down = { .end = SPACE_END }, compare = down, up = down;
+	atomic32_t *mapcount;
 
-	while (walk_next(space, &clear))
-		tally(space, &clear, true);
-	while (walk_next(space, &count)) {
-		tally(space, &count, false);
-		leaves--;
-	}
-	while (walk_next(space, &compare)) {
-		const struct folio *folio = folio_of(space->host, pte_frame(compare.place.pte));
+	while (walk_next(space, &down))
+		if ((mapcount = own_mapcount(space, &down)))
+			atomic_sub(mapcount, 1);
+	while (walk_next(space, &compare))
+		if ((mapcount = own_mapcount(space, &compare)))
+			check(!atomic_read(mapcount));
+	while (walk_next(space, &up))
+		if ((mapcount = own_mapcount(space, &up)))
+			atomic_add(mapcount, 1);
+}
 
-		check(folio_file(folio) || folio->next == atomic_read(&folio->mapcount));
-		check_leaf(space, &compare);
-	}
+static void check_leaves(struct space *space, uint64_t leaves) HOLDS(space->lock)
+{
+	struct walk walk = { .end = SPACE_END };
+
+	for (; walk_next(space, &walk); leaves--)
+		check_leaf(space, &walk);
 	check(!leaves);
 }
 
@@ -210,6 +230,8 @@ void space_verify(struct space *space)
 {
 	write_lock(&space->lock);
 	check_vmas(space);
-	check_mapcounts(space, check_tables(space, space->root, ROOT_LEVEL));
+	check_leaves(space, check_tables(space, space->root, ROOT_LEVEL));
+	if (family_alone(space))
+		check_mapcounts(space);
 	write_unlock(&space->lock);
 }

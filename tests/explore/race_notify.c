@@ -27,7 +27,7 @@ enum { STORED = 1 };
 static struct mm_range open_bracket(uint64_t first, uint64_t end) HOLDS_SHARED(world.space->lock)
 {
 	return notifier_start(world.space, page_hva(first).raw, page_hva(end).raw,
-			      EVENT_PROTECTION);
+			      EVENT_PROTECTION_VMA);
 }
 
 static void close_bracket(const struct mm_range *range) HOLDS_SHARED(world.space->lock)

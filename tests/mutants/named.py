@@ -294,9 +294,9 @@ MEMORY = [
            "struct mm_range range = notifier_start(space, start, end, event);",
            "I4: listeners let go before the entries change", NOTIFIER + "unmap"),
     Mutant("protected-before-start", "mm/space.c",
-           "struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION);",
+           "struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION_VMA);",
            "table_protect(space, start, end, protection, &gather); "
-           "struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION);",
+           "struct mm_range range = notifier_start(space, start, end, EVENT_PROTECTION_VMA);",
            "I1: listeners let go before rights are taken", NOTIFIER + "protect",
            within="change_rights"),
     Mutant("freed-before-entry-goes", "mm/gather.c", "gather->folios[gather->count].frame = head;",
@@ -384,8 +384,6 @@ OF_SPACE = [unlocked(kind, "&space->lock", "mm/" + file, function, rule, test) f
      "unit/mm_locks:of_a_space"),
     ("read", "space.c", "space_invalidate", "the listeners stand still in a bracket",
      "unit/mm_locks:of_a_space"),
-    ("read", "lookup.c", "mm_lookup", "a walk meets no freed table", "unit/mm_locks:of_a_space"),
-    ("read", "lookup.c", "mm_peek", "a walk meets no freed table", "unit/mm_locks:of_a_space"),
     ("read", "lookup.c", "space_reach", "a page stays while it is copied", "unit/mm_locks:of_a_space"),
     ("read", "fault.c", "fault_in", "a plan sees whole VMAs", "unit/mm_locks:of_a_space"),
     ("write", "fault.c", "zero_fault", "a leaf is installed alone", "unit/mm_locks:fault_installs"),
@@ -479,8 +477,8 @@ CHECKS = [
     Mutant("ept-verified-unlocked", "ept/verify.c", "verify_tables(ept);", "",
            "rules hold between changes", "unit/ept_verify:leaf_lost", within="ept_verify",
            also=("write_unlock(&ept->lock);", "write_unlock(&ept->lock); verify_tables(ept);")),
-    unlocked("read", "&ept->lock", "ept/verify.c", "verify_leaf",
-             "a difference counts only outside brackets", "unit/ept_locks:verify_judges"),
+    Mutant("judged-in-a-bracket", "ept/verify.c", "if (difference && !changed)", "if (difference)",
+           "a difference counts only outside brackets", "unit/ept_locks:verify_judges"),
 ]
 FILE, GUP = "unit/mm_file:", "unit/mm_gup:"
 

@@ -54,6 +54,14 @@ static void op_invalidate(void)
 
 static void op_verify(void) { space_verify(space); }
 
+static void op_gup(void)
+{
+	struct mm_page page;
+
+	assert_int_equal(gup_get(space, hva(BASE), 0, &page), STATUS_OK);
+	gup_put(arena.host, page.frame);
+}
+
 static void op_lookup(void) { look_up(BASE, ACCESS_READ); }
 
 static void op_peek(void)
@@ -93,9 +101,10 @@ static void of_a_space(void **state)
 	takes(EXCLUSIVE, &space->lock, op_migrate);
 	takes(EXCLUSIVE, &space->lock, op_verify);
 	takes(SHARED, &space->lock, op_invalidate);
-	takes(SHARED, &space->lock, op_lookup);
-	takes(SHARED, &space->lock, op_peek);
-	takes(SHARED, &space->lock, op_read);
+	takes(SHARED, &space->lock, op_gup);
+	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_lookup), 0);
+	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_peek), 0);
+	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_read), 0);
 	takes(SHARED, &space->lock, op_plan);
 	for (enum hold how = SHARED; how <= EXCLUSIVE; how++) {
 		assert_int_equal(waits_for(&space->lock, how, op_register), 1);

@@ -105,7 +105,7 @@ static void damage_is_seen(void **state)
 /* An entry goes from a table that nothing names any more. */
 static void way_is_lost(void **state) NOT_CHECKED
 {
-	struct gather gather = gather_begin(arena.host);
+	struct gather gather = gather_begin(space);
 	struct place place;
 
 	(void)state;

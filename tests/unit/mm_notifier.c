@@ -185,7 +185,7 @@ static void protect(void **state)
 	map_and_touch(2 * MIB, LEVEL_2M);
 	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
 	assert_string_equal(recorder.trace, "SE");
-	expect_bracket(0, BASE, BASE + PAGE_SIZE, EVENT_PROTECTION);
+	expect_bracket(0, BASE, BASE + PAGE_SIZE, EVENT_PROTECTION_VMA);
 	assert_true(pte_writable(recorder.at_start));
 	assert_true(pte_present(recorder.at_end) && !pte_writable(recorder.at_end));
 }

@@ -182,8 +182,11 @@ static void metadata_end(uint64_t last)
 /* So many frames that one of them fills the last page to its end. */
 static void metadata_end_where_they_say(void **state)
 {
+	const uint64_t least = sizeof(struct host) / PAGE_SIZE + 2;
+
 	(void)state;
-	for (uint64_t frames = 1; frames <= 2 + PAGE_SIZE / sizeof(struct folio); frames++) {
+	for (uint64_t frames = least; frames <= least + 1 + PAGE_SIZE / sizeof(struct folio);
+	     frames++) {
 		const struct ram_range range = { { MIB }, { MIB + (frames << PAGE_SHIFT) } };
 
 		arena_open_ranges(&arena, &range, 1);
@@ -302,6 +305,9 @@ static void two_gigabytes_are_two_blocks(void **state)
 	arena_close(&arena);
 }
 
+/* Bytes of RAM that a host of that much RAM fills with its own tables. */
+#define HOST_ALONE ((sizeof(struct host) / PAGE_SIZE + 1) * PAGE_SIZE)
+
 static void bad_ranges(void **state)
 {
 	static const struct {
@@ -312,7 +318,8 @@ static void bad_ranges(void **state)
 		{ .count = 0, .wanted = STATUS_NO_MEMORY },
 		{ { { { 0 }, { 0 } } }, 1, STATUS_NO_MEMORY },
 		{ { { { 0x1000 }, { 0x1fff } } }, 1, STATUS_NO_MEMORY },
-		{ { { { 0 }, { 0x1000 } } }, 1, STATUS_OK },
+		{ { { { 0 }, { HOST_ALONE - 1 } } }, 1, STATUS_NO_MEMORY },
+		{ { { { 0 }, { HOST_ALONE } } }, 1, STATUS_OK },
 		{ { { { 0x2000 }, { 0x1000 } } }, 1, STATUS_BAD_RANGE },
 		{ { { { 0 }, { RAM_END } } }, 1, STATUS_BAD_RANGE },
 		{ { { { MIB }, { RAM_END - PAGE_SIZE + 1 } } }, 1, STATUS_BAD_RANGE },
@@ -340,10 +347,10 @@ static void bad_ranges(void **state)
 	}
 }
 
-/* One frame of RAM becomes a host that can lend nothing. */
+/* The least RAM that becomes a host can lend nothing. */
 static void metadata_alone(void **state)
 {
-	static const struct ram_range range = { { 0x5000 }, { 0x6000 } };
+	static const struct ram_range range = { { 0x5000 }, { 0x5000 + HOST_ALONE } };
 	pfn_t none;
 
 	(void)state;
