@@ -169,7 +169,7 @@ void host_read_stats(struct host *host, struct host_stats *out)
 	uint64_t pages = host->pages_total + (host->metadata_bytes >> PAGE_SHIFT);
 
 	spin_lock(&host->lock);
-	out->pages_free = host->pages_free;
+	out->pages_free = page_count_free(host);
 	spin_unlock(&host->lock);
 	out->pages_total = host->pages_total;
 	out->metadata_bytes = host->metadata_bytes;

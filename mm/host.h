@@ -42,11 +42,13 @@ struct folio {
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
 	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or its LRU list */
+					/* FOLIO_KEPT: next on its CPU's own list */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
 #define FOLIO_FREE	(UINT32_C(1) << 31)	/* head of a free block */
 #define FOLIO_USED	(UINT32_C(1) << 30)	/* head of a folio */
+#define FOLIO_KEPT	(FOLIO_FREE | FOLIO_USED)	/* free, on a CPU's own list */
 #define FOLIO_TABLE	(UINT32_C(1) << 29)	/* a page of primary tables */
 #define FOLIO_DIRTY	(UINT32_C(1) << 28)
 #define FOLIO_ACCESSED	(UINT32_C(1) << 27)
@@ -94,11 +96,29 @@ struct page_watch {
 	void (*freeing)(struct page_watch *self, pfn_t head, unsigned order);
 };
 
-/* Of one CPU: a cache line that others seldom look at. */
+/*
+ * Of one CPU: cache lines that others seldom look at. Its free frames of order 0 wait here for their
+ * next use: only the CPU itself touches the list and its links (folio->next), so lending one of them
+ * takes no lock and no locked operation. Between the list and the buddy allocator frames move by the
+ * dozen, under host->lock. Linux: struct per_cpu_pages.
+ *
+ * Others may read `kept`, and set `limit` to 0: the CPU's next free then gives all of it back. A frame
+ * that comes or goes without host->lock moves `changes` before and `kept` after, by one, so their sum
+ * is even while nothing is under way. Who reads the same `changes` before and after has met a list
+ * that stood still.
+ */
 struct host_cpu {
 	atomic32_t inside;		/* 1: uses page tables without a lock (tlb.h) */
+
+	uint32_t first;			/* NO_FRAME: none */
+	uint32_t refused_order;		/* not to be had with the list empty; nothing freed since */
+	atomic32_t kept, changes;
+	atomic32_t limit;		/* a free that finds so many gives half back */
+
 	atomic64_t counts[HOST_COUNTS];
 } __attribute__((aligned(64)));
+
+#define KEPT_MAX 32			/* frames on a CPU's list */
 
 struct host {
 	/* Fixed by host_create. */
@@ -108,6 +128,7 @@ struct host {
 	uint64_t metadata_bytes;
 	struct page_watch *watch;
 	struct trace *trace;			/* NULL: nobody listens */
+	uint32_t kept_max;			/* KEPT_MAX; 0 for a host whose CPUs keep nothing */
 
 	struct host_cpu cpus[MAX_CPUS];
 	atomic64_t cpus_seen;			/* bit n: CPU n has been inside tables */
@@ -120,7 +141,7 @@ struct host {
 	/* Under lock. */
 	uint32_t free_heads[ORDER_MAX + 1];	/* NO_FRAME: none of this order */
 	uint32_t free_orders;			/* bit n: free_heads[n] is not empty */
-	uint64_t pages_free;
+	uint64_t pages_free;			/* in the buddy allocator */
 };
 
 static inline void host_count(struct host *host, enum host_count what, uint64_t by)
@@ -138,6 +159,10 @@ pfn_t page_head(const struct host *host, pfn_t frame);
 /* Gives [start, end) to the allocator: RAM that it has never seen. */
 void page_add_range(struct host *host, pfn_t start, pfn_t end);
 void page_lists_init(struct host *host);
+/* So many frames a CPU may keep for itself. Before the first allocation. */
+void page_keep(struct host *host, uint32_t kept_max);
+/* Free frames, those on the CPUs' lists too. Exact while no CPU allocates or frees. */
+uint64_t page_count_free(const struct host *host);
 
 /* folio.c: by any frame of it. Locks: a folio's before space->lock before file->lock. */
 void folio_lock(struct host *host, pfn_t frame);

@@ -29,7 +29,7 @@ MUST_USE enum status host_create(const struct ram_range *ranges, unsigned count,
 
 struct host_stats {
 	uint64_t pages_total;		/* frames handed to the buddy allocator at creation */
-	uint64_t pages_free;
+	uint64_t pages_free;		/* exact while no CPU allocates or frees */
 	uint64_t metadata_bytes;	/* all metadata; and for a 4 KiB page, rounded up */
 	uint64_t metadata_bytes_per_page;
 };
@@ -48,8 +48,11 @@ enum host_count {
 uint64_t host_read_count(struct host *host, enum host_count what);
 
 /*
- * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. STATUS_NO_MEMORY.
- * Takes host->lock.
+ * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. Takes host->lock,
+ * unless a frame of order 0 is among those that this CPU keeps for itself.
+ *
+ * STATUS_NO_MEMORY: there is none, or what there is (or, of a larger order, a part of it) is kept by
+ * other CPUs: 32 frames each at most. They are asked, and give theirs back when they next free.
  */
 MUST_USE enum status folio_alloc(struct host *host, unsigned order, pfn_t *out);
 /* The same, filled with zeros. */

@@ -1,13 +1,14 @@
 /*
  * Every rule of the frames and of a space, checked by walking all of it. Called by tests, and by
  * the console's command; panics at the first rule that is broken. host_verify holds host->lock,
- * space_verify holds space->lock exclusively, so both may run beside everything else.
+ * space_verify holds space->lock exclusively, so both may run beside everything else. What CPUs
+ * keep of free frames moves without a lock: its number is compared when no list moved meanwhile.
  */
 #include "mm/space.h"
 
 /* ------------------------------------------------------------------ the host */
 
-struct census { uint64_t free_blocks[ORDER_MAX + 1], free_pages, used_pages; };
+struct census { uint64_t free_blocks[ORDER_MAX + 1], free_pages, kept_pages, used_pages; };
 
 static void check_tails(const struct host *host, uint64_t head, unsigned order)
 {
@@ -31,6 +32,10 @@ static uint64_t count_block(const struct host *host, uint64_t head, uint32_t fla
 	if (!(flags & FOLIO_FREE)) {
 		check(flags & FOLIO_USED);
 		census->used_pages += pages;
+		return pages;
+	}
+	if (flags == FOLIO_KEPT) {
+		census->kept_pages++;
 		return pages;
 	}
 	check(flags == (FOLIO_FREE | order));
@@ -84,16 +89,56 @@ static void check_free_list(const struct host *host, unsigned order, uint64_t bl
 	check(!blocks);
 }
 
+/* Only its CPU knows the links. */
+static void check_own_list(const struct host *host)
+{
+	const struct host_cpu *cpu = &host->cpus[port_cpu()];
+	uint32_t kept = atomic_read(&cpu->kept);
+
+	for (uint32_t at = cpu->first; at != NO_FRAME; kept--) {
+		const struct folio *folio = page_folio(host, pfn(at));
+
+		check(kept && folio && atomic_read(&folio->flags) == FOLIO_KEPT);
+		at = folio->next;
+	}
+	check(!kept);
+}
+
+/* What all CPUs keep, and the changes till then. False: one of them is about to change it. */
+struct kept { uint64_t pages, changes; };
+
+static bool count_kept(const struct host *host, struct kept *out)
+{
+	*out = (struct kept){ 0 };
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		/* In this order: a frame that goes moves `changes` first. */
+		uint32_t changes = atomic_read(&host->cpus[i].changes);
+		uint32_t kept = atomic_read(&host->cpus[i].kept);
+
+		if ((changes + kept) & 1)
+			return false;
+		out->pages += kept;
+		out->changes += changes;
+	}
+	return true;
+}
+
 void host_verify(struct host *host)
 {
 	struct census census = { 0 };
+	struct kept before, after;
 
 	spin_lock(&host->lock);
+	bool still = count_kept(host, &before);
+
 	count_blocks(host, &census);
+	still = still && count_kept(host, &after) && before.changes == after.changes;
+	check(!still || census.kept_pages == before.pages);
+	check_own_list(host);
 	for (unsigned order = 0; order <= ORDER_MAX; order++)
 		check_free_list(host, order, census.free_blocks[order]);
 	check(census.free_pages == host->pages_free);
-	check(census.free_pages + census.used_pages == host->pages_total);
+	check(census.free_pages + census.kept_pages + census.used_pages == host->pages_total);
 	spin_unlock(&host->lock);
 }
 

@@ -127,7 +127,7 @@ struct host *arena_open_ranges(struct arena *arena, const struct ram_range *rang
 	arena->watch = (struct page_watch){ may_alloc, allocated, freeing };
 	arena->fail_after = -1;
 	arena->host->watch = &arena->watch;
-	arena->pages_free = arena->host->pages_free;
+	arena->pages_free = page_count_free(arena->host);
 	return arena->host;
 }
 

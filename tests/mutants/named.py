@@ -370,6 +370,54 @@ def unlocked(kind: str, word: str, file: str, function: str, rule: str, test: st
                   also=(f"{kind}_unlock({word});", ""))
 
 
+KEPT = [
+    Mutant("kept-as-a-block", "mm/page.c", "atomic_write(&folio->flags, FOLIO_KEPT);",
+           "atomic_write(&folio->flags, FOLIO_FREE);",
+           "a frame on a list is no block of the buddy allocator",
+           "unit/mm_kept:never_too_many", within="keep"),
+    Mutant("kept-without-end", "mm/page.c",
+           "if (order || atomic_read_relaxed(&cpu->kept) >= atomic_read_relaxed(&cpu->limit))",
+           "if (order)", "a list has a length", "unit/mm_kept:never_too_many"),
+    Mutant("given-back-whole", "mm/page.c",
+           "give_back(host, cpu, atomic_read(&cpu->limit) / 2);", "give_back(host, cpu, 0);",
+           "a full list gives half of it back", "unit/mm_kept:never_too_many"),
+    Mutant("large-ones-kept", "mm/page.c",
+           "if (order || atomic_read_relaxed(&cpu->kept) >= atomic_read_relaxed(&cpu->limit))",
+           "if (atomic_read_relaxed(&cpu->kept) >= atomic_read_relaxed(&cpu->limit))",
+           "a list has frames, no blocks", PAGE + "buddy_against_model"),
+    Mutant("kept-not-counted", "mm/page.c", "pages += atomic_read(&host->cpus[i].kept);", "",
+           "a frame on a list is free", "unit/mm_kept:never_too_many"),
+    Mutant("last-cpu-not-counted", "mm/page.c",
+           "for (unsigned i = 0; i < MAX_CPUS; i++)", "for (unsigned i = 0; i < MAX_CPUS - 1; i++)",
+           "every CPU's list counts", "unit/mm_kept:freed_elsewhere", within="page_count_free"),
+    Mutant("own-frames-out-of-reach", "mm/page.c", "give_back(host, cpu, 0);", "",
+           "a CPU's own frames are no reason to refuse", "unit/mm_kept:own_frames_make_a_block"),
+    Mutant("list-emptied-each-time", "mm/page.c", "if (order >= cpu->refused_order)", "if (false)",
+           "a block that can't be had empties the list once", "unit/mm_kept:refused_once"),
+    Mutant("refused-for-ever", "mm/page.c", "cpu->refused_order = NOT_REFUSED;", "",
+           "what was freed may be a large block's missing part", "unit/mm_kept:refused_once",
+           within="page_free"),
+    Mutant("asked-once", "mm/page.c", "cpu->refused_order = NOT_REFUSED;", "",
+           "each new shortage is told to the others", "unit/mm_kept:others_give_back",
+           within="take_locked"),
+    Mutant("others-not-asked", "mm/page.c", "ask_others(host, cpu);", "",
+           "what others keep comes back when they free", "unit/mm_kept:others_give_back"),
+    Mutant("asked-for-ever", "mm/page.c", "atomic_write(&cpu->limit, host->kept_max);", "",
+           "a CPU that gave all back keeps frames again", "unit/mm_kept:others_give_back",
+           within="free_locked"),
+    Mutant("kept-by-all-hosts", "mm/page.c", "host->kept_max = kept_max;",
+           "host->kept_max = KEPT_MAX;", "a host may keep nothing",
+           "unit/mm_kept:a_host_that_keeps_nothing"),
+    Mutant("refilled-from-below", "mm/page.c", "link = &folio->next;", "link = &cpu->first;",
+           "every frame that was taken for the list is on it",
+           "unit/mm_kept:half_a_list_at_a_time"),
+    Mutant("unseen-kept-count", "mm/verify.c",
+           "check(!still || census.kept_pages == before.pages);", "",
+           "the lists hold what is kept", "unit/mm_kept:damage_is_seen"),
+    Mutant("unseen-kept-list", "mm/verify.c", "check_own_list(host);", "",
+           "a list's links lead to what it holds", "unit/mm_kept:damage_is_seen"),
+]
+
 OF_SPACE = [unlocked(kind, "&space->lock", "mm/" + file, function, rule, test) for
             kind, file, function, rule, test in (
     ("write", "space.c", "insert", "VMAs change alone", "unit/mm_locks:of_a_space"),
@@ -391,7 +439,7 @@ OF_SPACE = [unlocked(kind, "&space->lock", "mm/" + file, function, rule, test) f
 
 OF_HOST = [unlocked("spin", "&host->lock", "mm/" + file, function, "free lists change alone",
                     "unit/mm_locks:of_a_host") for file, function in (
-    ("page.c", "page_alloc"), ("page.c", "page_free"), ("verify.c", "host_verify"),
+    ("page.c", "take_locked"), ("page.c", "free_locked"), ("verify.c", "host_verify"),
     ("host.c", "host_read_stats"),
 )]
 
@@ -710,11 +758,33 @@ EXPLORED = [
            "if (before > references + 1)", "a folio that is held is found",
            "explore/look_up_allocate"),
     Mutant("explored-page-alloc-unlocked", "mm/page.c", "spin_lock(&host->lock);", "",
-           "no frame is lent twice", "explore/allocate_twice", within="page_alloc",
+           "no frame is lent twice", "explore/allocate_twice", within="take_locked",
            also=("spin_unlock(&host->lock);", "")),
     Mutant("explored-page-free-unlocked", "mm/page.c", "spin_lock(&host->lock);", "",
-           "free lists change alone", "explore/allocate_twice", within="page_free",
+           "free lists change alone", "explore/allocate_twice", within="free_locked",
            also=("spin_unlock(&host->lock);", "")),
+    Mutant("one-list-for-all", "mm/page.c",
+           "static struct host_cpu *this_cpu(struct host *host) { return &host->cpus[port_cpu()]; }",
+           "static struct host_cpu *this_cpu(struct host *host) { return &host->cpus[0]; }", "a CPU's list is its own", "explore/lists_apart"),
+    Mutant("refilled-unlocked", "mm/page.c", "refill(host, cpu);", "",
+           "a frame that moves between list and allocator is counted once", "explore/stats_beside",
+           within="take_locked",
+           also=("spin_unlock(&host->lock);",
+                 "spin_unlock(&host->lock); if (head != NO_FRAME && order == ORDER_4K) "
+                 "refill(host, cpu);")),
+    Mutant("taken-without-notice", "mm/page.c", "add_relaxed(&cpu->changes, 1);", "",
+           "who counts the lists sees a change under way", "explore/count_beside",
+           within="take_kept"),
+    Mutant("kept-without-notice", "mm/page.c", "add_relaxed(&cpu->changes, 1);", "",
+           "who counts the lists sees a change under way", "explore/count_beside", within="keep"),
+    Mutant("notice-after", "mm/page.c", "add_relaxed(&cpu->changes, 1);", "",
+           "a change is announced before it begins", "explore/count_beside", within="take_kept",
+           also=("cpu->first = folio->next;",
+                 "cpu->first = folio->next; add_relaxed(&cpu->changes, 1);")),
+    Mutant("change-under-way-not-seen", "mm/verify.c", "if ((changes + kept) & 1)", "if (false)",
+           "a list that is being changed is not compared", "explore/count_beside"),
+    Mutant("explored-others-not-asked", "mm/page.c", "ask_others(host, cpu);", "",
+           "who finds no memory asks the others", "explore/ask_for_kept"),
     Mutant("split-by-store", "mm/table.c",
            "if (!atomic_cmpxchg(place->slot, &place->pte.bits, new.bits))",
            "if (place->pte.bits = atomic_xchg(place->slot, new.bits), false)",
@@ -750,5 +820,5 @@ EXPLORED = [
            "S27: who reads a page forgets no D of who writes it", "explore/touch_together"),
 ]
 
-NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
+NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + EXPLORED)

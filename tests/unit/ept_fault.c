@@ -338,11 +338,11 @@ static void create_fails(void **state)
 
 	(void)state;
 	for (int64_t turn = 0; turn < 2; turn++) {
-		uint64_t free = arena.host->pages_free;
+		uint64_t free = page_count_free(arena.host);
 
 		arena_fail_after(&arena, turn);
 		assert_int_equal(ept_create(space, &caps, &other), STATUS_NO_MEMORY);
-		assert_int_equal(arena.host->pages_free, free);
+		assert_int_equal(page_count_free(arena.host), free);
 	}
 	arena_fail_after(&arena, -1);
 	caps.max_level = 0;

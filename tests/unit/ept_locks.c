@@ -73,7 +73,7 @@ static void flusher_comes(struct page_watch *self, pfn_t head, unsigned order)
 	arena_watch.allocated(self, head, order);
 	other_takes(&ept->lock, EXCLUSIVE);
 	/* mm's own allocations go on. */
-	other.pages_free = &other.pages_before;
+	other.host = NULL;
 }
 
 /* While mm was asked, somebody began to take away. */

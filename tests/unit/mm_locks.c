@@ -157,7 +157,7 @@ static spinlock_t *spinning;
 static void on_spin(void) NOT_CHECKED
 {
 	other.waits++;
-	assert_int_equal(arena.host->pages_free, other.pages_before);
+	assert_int_equal(page_count_free(arena.host), other.pages_before);
 	spin_unlock(spinning);
 }
 
@@ -166,7 +166,7 @@ static void spins(void (*operation)(void)) NOT_CHECKED
 	port_look_hook(on_spin);
 	spinning = &arena.host->lock;
 	other.waits = 0;
-	other.pages_before = arena.host->pages_free;
+	other.pages_before = page_count_free(arena.host);
 	spin_lock(spinning);
 	operation();
 	assert_int_equal(other.waits, 1);
@@ -175,7 +175,8 @@ static void spins(void (*operation)(void)) NOT_CHECKED
 
 static pfn_t frame;
 
-static void op_alloc(void) { assert_int_equal(page_alloc(arena.host, 0, &frame), STATUS_OK); }
+static void op_alloc(void) { assert_int_equal(page_alloc(arena.host, 1, &frame), STATUS_OK); }
+static void op_alloc_one(void) { assert_int_equal(page_alloc(arena.host, 0, &frame), STATUS_OK); }
 static void op_free(void) { page_free(arena.host, frame); }
 static void op_host_verify(void) { host_verify(arena.host); }
 static void op_stats(void) { (void)pages_free(); }
@@ -189,13 +190,44 @@ static void of_a_host(void **state)
 	spins(op_stats);
 }
 
+static void no_wait(void) { fail(); }
+
+/* A CPU's own frames need no lock, until there are none, or too many. */
+static void of_a_list(void **state) NOT_CHECKED
+{
+	const atomic32_t *kept = &arena.host->cpus[0].kept;
+	pfn_t frames[3 * KEPT_MAX];
+	unsigned count = 0;
+
+	(void)state;
+	for (; count <= KEPT_MAX || atomic_read(kept); count++)
+		assert_int_equal(page_alloc(arena.host, 0, &frames[count]), STATUS_OK);
+	spins(op_alloc_one);
+	frames[count++] = frame;
+	assert_true(atomic_read(kept) > 0);
+
+	port_look_hook(no_wait);
+	spin_lock(&arena.host->lock);
+	for (; atomic_read(kept); count++)
+		assert_int_equal(page_alloc(arena.host, 0, &frames[count]), STATUS_OK);
+	while (atomic_read(kept) < KEPT_MAX)
+		page_free(arena.host, frames[--count]);
+	spin_unlock(&arena.host->lock);
+
+	frame = frames[--count];
+	spins(op_free);
+	assert_in_range(atomic_read(kept), 1, KEPT_MAX - 1);
+	while (count)
+		page_free(arena.host, frames[--count]);
+}
+
 #define LOCKED(test) cmocka_unit_test_setup_teardown(test, open_watched, close_watched)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LOCKED(of_a_space), LOCKED(verify_looks_after_the_lock), LOCKED(fault_installs),
-		LOCKED(of_a_host),
+		LOCKED(of_a_host), LOCKED(of_a_list),
 	};
 
 	return cmocka_run_group_tests_name("mm/locks", tests, NULL, NULL);

@@ -169,6 +169,16 @@ static void buddy_over_torn_ranges(void **state)
 
 /* ------------------------------------------------------------------ hosts */
 
+/* The fewest frames that hold their own metadata, at an address below 128 MiB. */
+static uint64_t fewest_frames(void)
+{
+	uint64_t bytes = sizeof(struct host) + sizeof(struct section), frames = 1;
+
+	while (bytes + frames * sizeof(struct folio) > frames << PAGE_SHIFT)
+		frames++;
+	return frames;
+}
+
 /* The last frame's metadata end inside what was taken for all, on its last page. */
 static void metadata_end(uint64_t last)
 {
@@ -182,11 +192,9 @@ static void metadata_end(uint64_t last)
 /* So many frames that one of them fills the last page to its end. */
 static void metadata_end_where_they_say(void **state)
 {
-	const uint64_t least = sizeof(struct host) / PAGE_SIZE + 2;
-
 	(void)state;
-	for (uint64_t frames = least; frames <= least + 1 + PAGE_SIZE / sizeof(struct folio);
-	     frames++) {
+	for (uint64_t more = 0; more <= 1 + PAGE_SIZE / sizeof(struct folio); more++) {
+		uint64_t frames = fewest_frames() + more;
 		const struct ram_range range = { { MIB }, { MIB + (frames << PAGE_SHIFT) } };
 
 		arena_open_ranges(&arena, &range, 1);
@@ -305,12 +313,10 @@ static void two_gigabytes_are_two_blocks(void **state)
 	arena_close(&arena);
 }
 
-/* Bytes of RAM that a host of that much RAM fills with its own tables. */
-#define HOST_ALONE ((sizeof(struct host) / PAGE_SIZE + 1) * PAGE_SIZE)
-
 static void bad_ranges(void **state)
 {
-	static const struct {
+	const uint64_t fewest = fewest_frames() << PAGE_SHIFT;
+	const struct {
 		struct ram_range ranges[2];
 		unsigned count;
 		enum status wanted;
@@ -318,8 +324,8 @@ static void bad_ranges(void **state)
 		{ .count = 0, .wanted = STATUS_NO_MEMORY },
 		{ { { { 0 }, { 0 } } }, 1, STATUS_NO_MEMORY },
 		{ { { { 0x1000 }, { 0x1fff } } }, 1, STATUS_NO_MEMORY },
-		{ { { { 0 }, { HOST_ALONE - 1 } } }, 1, STATUS_NO_MEMORY },
-		{ { { { 0 }, { HOST_ALONE } } }, 1, STATUS_OK },
+		{ { { { 0x1000 }, { fewest + 0xfff } } }, 1, STATUS_NO_MEMORY },
+		{ { { { 0 }, { fewest } } }, 1, STATUS_OK },
 		{ { { { 0x2000 }, { 0x1000 } } }, 1, STATUS_BAD_RANGE },
 		{ { { { 0 }, { RAM_END } } }, 1, STATUS_BAD_RANGE },
 		{ { { { MIB }, { RAM_END - PAGE_SIZE + 1 } } }, 1, STATUS_BAD_RANGE },
@@ -347,10 +353,10 @@ static void bad_ranges(void **state)
 	}
 }
 
-/* The least RAM that becomes a host can lend nothing. */
+/* RAM that its metadata fill becomes a host that can lend nothing. */
 static void metadata_alone(void **state)
 {
-	static const struct ram_range range = { { 0x5000 }, { 0x5000 + HOST_ALONE } };
+	const struct ram_range range = { { 0x5000 }, { 0x5000 + (fewest_frames() << PAGE_SHIFT) } };
 	pfn_t none;
 
 	(void)state;

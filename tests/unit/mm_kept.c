@@ -1,0 +1,278 @@
+/*
+ * The frames that a CPU keeps for itself: how many, in which order, counted by whom, and what becomes
+ * of them when memory is short. Without a lock: mm_locks.c; side by side: tests/explore/race_kept.c.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "tests/host/arena.h"
+
+enum { FRAMES = 4096 };
+
+static struct arena arena;
+static pfn_t frames[FRAMES];
+
+static int open_arena(void **state)
+{
+	(void)state;
+	arena_open(&arena, 16);
+	return 0;
+}
+
+static int close_arena(void **state)
+{
+	(void)state;
+	port_set_cpu(0);
+	arena_close(&arena);
+	return 0;
+}
+
+static int abandon(void **state)
+{
+	(void)state;
+	arena_abandon(&arena);
+	return 0;
+}
+
+static struct host_cpu *list(unsigned cpu) { return &arena.host->cpus[cpu]; }
+static uint32_t kept(unsigned cpu) { return atomic_read(&list(cpu)->kept); }
+
+static uint64_t pages_free(void)
+{
+	struct host_stats stats;
+
+	host_read_stats(arena.host, &stats);
+	return stats.pages_free;
+}
+
+static pfn_t take(void)
+{
+	pfn_t frame = pfn(0);
+
+	assert_int_equal(page_alloc(arena.host, ORDER_4K, &frame), STATUS_OK);
+	return frame;
+}
+
+/* All there is into frames[], by this CPU. */
+static unsigned take_all(void)
+{
+	unsigned count = 0;
+
+	while (page_alloc(arena.host, ORDER_4K, &frames[count]) == STATUS_OK)
+		count++;
+	return count;
+}
+
+static void free_frames(unsigned first, unsigned end)
+{
+	for (; first < end; first++)
+		page_free(arena.host, frames[first]);
+}
+
+static bool refused(unsigned order)
+{
+	pfn_t none;
+
+	return page_alloc(arena.host, order, &none) == STATUS_NO_MEMORY;
+}
+
+/* ------------------------------------------------------------------ at peace */
+
+static void half_a_list_at_a_time(void **state)
+{
+	pfn_t first = take(), second = take();
+
+	(void)state;
+	assert_int_equal(kept(0), KEPT_MAX / 2 - 1);
+	assert_int_equal(second.raw, first.raw + 1);	/* as they lie in memory */
+	page_free(arena.host, first);
+	page_free(arena.host, second);
+	assert_int_equal(take().raw, second.raw);	/* the warmest first */
+	assert_int_equal(take().raw, first.raw);
+	page_free(arena.host, first);
+	page_free(arena.host, second);
+}
+
+static void never_too_many(void **state)
+{
+	uint64_t before = pages_free();
+
+	(void)state;
+	for (unsigned i = 0; i < 5 * KEPT_MAX; i++)
+		frames[i] = take();
+	for (unsigned i = 0; i < 5 * KEPT_MAX; i++) {
+		assert_int_equal(pages_free(), before - 5 * KEPT_MAX + i);
+		page_free(arena.host, frames[i]);
+		assert_in_range(kept(0), 1, KEPT_MAX);
+		host_verify(arena.host);
+	}
+	assert_true(kept(0) >= KEPT_MAX / 2);
+}
+
+/* Whose memory a CPU gives back does not matter: it is its own then. */
+static void freed_elsewhere(void **state)
+{
+	pfn_t frame = take();
+
+	(void)state;
+	port_set_cpu(MAX_CPUS - 1);
+	page_free(arena.host, frame);
+	assert_int_equal(kept(MAX_CPUS - 1), 1);
+	host_verify(arena.host);
+	assert_int_equal(take().raw, frame.raw);
+	page_free(arena.host, frame);
+}
+
+static void a_host_that_keeps_nothing(void **state)
+{
+	(void)state;
+	page_keep(arena.host, 0);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		pfn_t frame = take();
+
+		assert_int_equal(arena.host->pages_free, arena.pages_free - 1);
+		page_free(arena.host, frame);
+		assert_int_equal(arena.host->pages_free, arena.pages_free);
+	}
+}
+
+/* A test that refuses an allocation refuses this one, too. */
+static void refused_by_the_watch(void **state)
+{
+	uint32_t before;
+
+	(void)state;
+	page_free(arena.host, take());
+	before = kept(0);
+	arena_fail_after(&arena, 0);
+	assert_true(refused(ORDER_4K));
+	assert_int_equal(arena.refused, 1);
+	assert_int_equal(kept(0), before);
+}
+
+/* ------------------------------------------------------------------ when memory is short */
+
+/* A block of order 3, freed in pieces that the CPU keeps. */
+static unsigned block_in_pieces(void)
+{
+	unsigned count = take_all(), first = 0;
+
+	while (frames[first].raw & 7)
+		first++;
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(frames[first + i].raw, frames[first].raw + i);
+	free_frames(first, first + 8);
+	memmove(&frames[first], &frames[first + 8], (count - first - 8) * sizeof(frames[0]));
+	assert_int_equal(kept(0), 8);
+	return count - 8;
+}
+
+static void own_frames_make_a_block(void **state)
+{
+	unsigned count = block_in_pieces();
+	pfn_t block;
+
+	(void)state;
+	assert_true(refused(4));
+	assert_int_equal(page_alloc(arena.host, 3, &block), STATUS_OK);
+	page_free(arena.host, block);
+	free_frames(0, count);
+}
+
+/* A large block that can't be had is no reason to empty the list each time. */
+static void refused_once(void **state)
+{
+	unsigned count = block_in_pieces();
+	pfn_t frame;
+
+	(void)state;
+	assert_true(refused(ORDER_2M));
+	assert_int_equal(kept(0), 0);
+	frame = take();
+	assert_int_equal(kept(0), 7);
+	assert_true(refused(ORDER_2M));
+	assert_int_equal(kept(0), 7);
+	page_free(arena.host, frame);
+	assert_true(refused(ORDER_2M));		/* something was freed: it may be had now */
+	assert_int_equal(kept(0), 0);
+	free_frames(0, count);
+}
+
+/* No more than KEPT_MAX frames are out of reach, and they come back when their CPU frees. */
+static void others_give_back(void **state)
+{
+	unsigned count = take_all();
+
+	(void)state;
+	port_set_cpu(1);
+	page_free(arena.host, frames[count - 1]);	/* the question came before it kept any */
+	assert_int_equal(kept(1), 0);
+	port_set_cpu(0);
+	frames[count - 1] = take();
+	for (unsigned turn = 0; turn < 2; turn++) {
+		port_set_cpu(1);
+		free_frames(count - KEPT_MAX - 1, count - 1);
+		assert_int_equal(kept(1), KEPT_MAX);
+		port_set_cpu(0);
+		assert_true(refused(ORDER_4K));
+		assert_int_equal(pages_free(), KEPT_MAX);
+		port_set_cpu(1);
+		page_free(arena.host, frames[count - 1]);
+		assert_int_equal(kept(1), 0);
+		port_set_cpu(0);
+		for (unsigned i = count - KEPT_MAX - 1; i < count; i++)
+			frames[i] = take();
+	}
+	free_frames(0, count);
+}
+
+/* ------------------------------------------------------------------ host_verify */
+
+static void damage_is_seen(void **state)
+{
+	static struct folio *folio;			/* static: they outlive a longjmp */
+
+	(void)state;
+	page_free(arena.host, take());
+	atomic_add(&list(1)->kept, 2);
+	assert_true(panics(host_verify(arena.host), "kept_pages == before.pages"));
+	arena.host->lock = (spinlock_t){ 0 };
+
+	/* Another CPU is about to change its list: nothing can be said. */
+	atomic_add(&list(1)->changes, 1);
+	host_verify(arena.host);
+	atomic_sub(&list(1)->changes, 1);
+	atomic_sub(&list(1)->kept, 2);
+
+	folio = page_folio(arena.host, pfn(list(0)->first));
+	atomic_write(&folio->flags, FOLIO_USED);
+	assert_true(panics(host_verify(arena.host), "kept_pages == before.pages"));
+	arena.host->lock = (spinlock_t){ 0 };
+	atomic_write(&folio->flags, FOLIO_KEPT);
+	folio->next = NO_FRAME;
+	assert_true(panics(host_verify(arena.host), "!kept"));
+	arena.host->lock = (spinlock_t){ 0 };
+	folio->next = list(0)->first;
+	assert_true(panics(host_verify(arena.host), "kept && folio"));
+}
+
+#define IN_ARENA(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_ARENA(half_a_list_at_a_time),
+		IN_ARENA(never_too_many),
+		IN_ARENA(freed_elsewhere),
+		IN_ARENA(a_host_that_keeps_nothing),
+		IN_ARENA(refused_by_the_watch),
+		IN_ARENA(own_frames_make_a_block),
+		IN_ARENA(refused_once),
+		IN_ARENA(others_give_back),
+		cmocka_unit_test_setup_teardown(damage_is_seen, open_arena, abandon),
+	};
+
+	return cmocka_run_group_tests_name("mm/kept", tests, NULL, NULL);
+}
