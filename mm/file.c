@@ -111,6 +111,8 @@ static enum status transfer(struct file *file, uint64_t index, char *page, bool 
 {
 	const struct store_ops *ops = file->store->ops;
 
+	trace_step(file->host->trace, in ? TRACE_STORE_READ : TRACE_STORE_WRITE, index, 0);
+	host_count(file->host, in ? HOST_PAGES_IN : HOST_PAGES_OUT, 1);
 	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
 		uint64_t from = index * PAGE_SIZE + at, left = PAGE_SIZE - at;
 		enum status status = in ? ops->read(file->store, from, page + at, left, &done)
@@ -196,6 +198,7 @@ bool folio_clear_dirty_for_io(struct host *host, pfn_t frame)
 
 	if (rmap_mkclean(host, frame))
 		folio_mark_dirty(host, frame);
+	trace_step(host->trace, TRACE_FOLIO_CLEAN, frame.raw, 0);
 	return atomic_and(&folio->flags, ~FOLIO_DIRTY) & FOLIO_DIRTY;
 }
 

@@ -33,19 +33,19 @@ static int close_file(void **state)
 
 #define file_test(name) cmocka_unit_test_setup_teardown(name, open_file, close_file)
 
-static void map_file(uint64_t at, uint64_t pages, enum protection protection, enum sharing sharing)
+static inline void map_file(uint64_t at, uint64_t pages, enum protection protection, enum sharing sharing)
 {
 	assert_int_equal(space_map_file(space, hva(at), pages * PAGE_SIZE, protection, file, 0,
 					sharing), STATUS_OK);
 }
 
-static void put(uint64_t at, uint64_t value)
+static inline void put(uint64_t at, uint64_t value)
 {
 	assert_int_equal(space_write(space, hva(at), &value, sizeof(value)), STATUS_OK);
 }
 
 /* What the store has in the first word of a page. */
-static uint64_t stored(uint64_t page)
+static inline uint64_t stored(uint64_t page)
 {
 	struct store *of = ram_store_of(store);
 	uint64_t value = 0, done;
@@ -55,7 +55,7 @@ static uint64_t stored(uint64_t page)
 	return value;
 }
 
-static struct file_stats stats(void)
+static inline struct file_stats stats(void)
 {
 	struct file_stats stats;
 

@@ -35,7 +35,7 @@ static inline int close_space(void **state)
 	return 0;
 }
 
-static void map(uint64_t start, uint64_t bytes, unsigned max_level)
+static inline void map(uint64_t start, uint64_t bytes, unsigned max_level)
 {
 	assert_int_equal(space_map(space, hva(start), bytes, PROTECTION_READ_WRITE, max_level),
 			 STATUS_OK);
