@@ -149,14 +149,16 @@ $(BUILD)/clang/host/%.o: % Makefile
 	@mkdir -p $(@D)
 	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
 
-.PHONY: checks objects clang-objects unit layers globals
-checks: objects clang-objects unit layers globals $(BUILD)/tools.passed \
+.PHONY: checks objects clang-objects unit layers globals rot
+checks: objects clang-objects unit layers globals rot $(BUILD)/tools.passed \
 	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)
 layers:
 	@$(PYTHON) tests/tools/layers.py
+rot:
+	@$(PYTHON) tests/mutants/rot.py
 globals: objects
 	@$(PYTHON) tests/tools/no_globals.py $(BUILD)/image
 $(BUILD)/tools.passed: $(wildcard tests/tools/*.py)

@@ -140,7 +140,7 @@ bool vma_can_merge(const struct vma *low, const struct vma *high)
 	return low->end == high->start && low->protection == high->protection &&
 	       low->max_level == high->max_level && low->file == high->file &&
 	       low->sharing == high->sharing && low->advice == high->advice &&
-	       (!low->file || low->first + pages == high->first);
+	       low->first + pages == high->first;
 }
 
 /* Joins what can be joined among the VMAs that touch [start, end]. */

@@ -1,0 +1,125 @@
+/*
+ * A process's CPU, which walks the tables without a lock and may use what it found until it is done
+ * (mm/tlb.h), while the host takes the page from under it.
+ */
+#include "tests/explore/world.h"
+
+static void put(uint64_t value)
+{
+	check(space_write(world.space, page_hva(0), &value, sizeof(value)) == STATUS_OK);
+}
+
+static void put_seven(void) { put(7); }
+
+static void open_owned(void)
+{
+	world_open(1, LEVEL_4K);
+	put(5);
+}
+
+/* ------------------------------------------------------------------ another frame */
+
+SCENARIO(process_migrate, .rule = "a page is copied when no CPU can store to it any more (I6)",
+	 .setup = open_owned, .actors = { put_seven, migrate_first }, .verify = verify_seven,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ no frame */
+
+static void load(void)
+{
+	uint64_t found = process_loads(0);
+
+	check(found == 5 || found == 0);
+}
+
+static void discard_first(void)
+{
+	check(space_discard(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+SCENARIO(process_discard, .rule = "a frame, and a table, is freed when no CPU can use it (I8)",
+	 .setup = open_owned, .actors = { load, discard_first }, .verify = world_verify,
+	 .name_word = world_name);
+
+static void discard_alone(void)
+{
+	check(space_unmap(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+static void look_up(void)
+{
+	struct mm_page page;
+	enum status status = mm_lookup(world.space, page_hva(0), ACCESS_READ, &page);
+
+	check(status == STATUS_OK || status == STATUS_NOT_FOUND);
+}
+
+SCENARIO(lookup_unmap, .rule = "a table is freed when no lookup walks it (I8)",
+	 .setup = open_owned, .actors = { look_up, discard_alone }, .verify = world_verify,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ fewer rights */
+
+static void open_shared(void)
+{
+	world_open_file(1, SHARING_SHARED);
+	put(5);
+}
+
+static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
+
+/* Whoever writes back now finds what was stored. */
+static void verify_written(void)
+{
+	struct store *store = ram_store_of(world.store);
+	uint64_t value = 0, done;
+
+	check(process_loads(0) == 7);
+	sync_file();
+	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK && value == 7);
+	world_verify();
+}
+
+SCENARIO(process_writeback, .rule = "no CPU stores behind a page that was cleaned (I6)",
+	 .setup = open_shared, .actors = { put_seven, sync_file }, .verify = verify_written,
+	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ another page for one, not the other */
+
+static void open_private(void)
+{
+	world_open_file(1, SHARING_PRIVATE);
+	check(process_loads(0) == 0);
+}
+
+static atomic64_t written;
+
+static void put_and_tell(void)
+{
+	put(7);
+	atomic_write(&written, 1);
+}
+
+static void look_when_told(void)
+{
+	bool told = atomic_read(&written);
+
+	check(process_loads(0) == 7 || !told);
+}
+
+static void open_told(void)
+{
+	open_private();
+	atomic_write(&written, 0);
+}
+
+static void load_both(void)
+{
+	uint64_t first = process_loads(0), second = process_loads(0);
+
+	check(first == 0 || second == first);
+}
+
+SCENARIO(process_copy, .rule = "no CPU reads the old page after another stored to the new one (S100)",
+	 .setup = open_told, .actors = { put_and_tell, look_when_told, load_both },
+	 .verify = verify_seven, .name_word = world_name, .bound = 3);
