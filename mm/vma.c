@@ -127,8 +127,7 @@ static void split_at(struct space *space, uint64_t address) HOLDS(space->lock)
 	struct vma upper = *vma;
 
 	upper.start = vma->end = address;
-	if (vma->file)
-		upper.first += (address - vma->start) >> PAGE_SHIFT;
+	upper.first += (address - vma->start) >> PAGE_SHIFT;
 	insert_at(space, (unsigned)(vma - space->vmas) + 1, upper);
 }
 
