@@ -35,6 +35,12 @@ bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t n
 	return true;
 }
 
+bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot)
+{
+	(void)ept;
+	return spte_accessed(slot_and_not(slot, SPTE_A));
+}
+
 static void empty_table(struct ept *ept, pfn_t table, unsigned level, struct flush_batch *batch)
 	HOLDS(ept->lock);
 

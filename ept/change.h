@@ -23,6 +23,12 @@ MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t
 					  enum zap what, struct flush_batch batch)
 	HOLDS(ept->lock);
 
+/*
+ * Takes A from the leaf, which the processor sets again when it next walks there; true: it was set. No
+ * mark, no flush (U4, U27, U36). A bit is taken, nothing is stored: a D that comes meanwhile stays.
+ */
+bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lock);
+
 /* What a fault means for the folio behind this leaf, new or found there. */
 void ept_propagate_map(struct ept *ept, spte_t leaf) HOLDS_SHARED(ept->lock);
 

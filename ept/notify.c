@@ -7,6 +7,7 @@
  * tries again for nothing, which is rare and harmless. In host addresses, not guest frames: a
  * region that is added inside a bracket finds it in force.
  */
+#include "ept/age.h"
 #include "ept/change.h"
 #include "ept/notify.h"
 #include "ept/region.h"
@@ -36,16 +37,9 @@ static struct flush_batch zap_region(struct ept *ept, const struct region *regio
 				     const struct mm_range *range, struct flush_batch batch)
 	HOLDS(ept->lock)
 {
-	uint64_t first = region->backing.raw;
-	uint64_t start = range->start.raw > first ? range->start.raw : first;
-	uint64_t end = first + (region->pages << PAGE_SHIFT);
+	struct region_part part = region_behind(region, range->start, range->end);
 
-	if (range->end.raw < end)
-		end = range->end.raw;
-	if (start >= end)
-		return batch;
-	return ept_zap_range(ept, gfn_add(region->start, (start - first) >> PAGE_SHIFT),
-			     (end - start) >> PAGE_SHIFT, ZAP_LEAVES, batch);
+	return part.pages ? ept_zap_range(ept, part.start, part.pages, ZAP_LEAVES, batch) : batch;
 }
 
 static void range_start(struct notifier *notifier, const struct mm_range *range)
@@ -87,8 +81,24 @@ static void release(struct notifier *notifier)
 	write_unlock(&ept->lock);
 }
 
+/* ------------------------------------------------------------------ aging: age.c */
+
+/* U36: a CPU that holds a translation goes on by it, and is young again when it has lost it. */
+static bool clear_young(struct notifier *notifier, const struct mm_range *range)
+{
+	return ept_clear_young(listener(notifier), range->start, range->end);
+}
+
+static bool test_young(struct notifier *notifier, const struct mm_range *range)
+{
+	return ept_test_young(listener(notifier), range->start, range->end);
+}
+
 const struct notifier_ops ept_notifier_ops = {
 	.start = range_start,
 	.end = range_end,
 	.release = release,
+	.clear_flush_young = clear_young,
+	.clear_young = clear_young,
+	.test_young = test_young,
 };

@@ -180,3 +180,17 @@ enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_
 	}
 	return STATUS_OK;
 }
+
+struct region_part region_behind(const struct region *region, hva_t start, hva_t end)
+{
+	uint64_t first = region->backing.raw, last = first + (region->pages << PAGE_SHIFT);
+
+	if (start.raw > first)
+		first = start.raw;
+	if (end.raw < last)
+		last = end.raw;
+	if (first >= last)
+		return (struct region_part){ 0 };
+	return (struct region_part){ gfn_add(region->start, (first - region->backing.raw) >> PAGE_SHIFT),
+				     (last - first) >> PAGE_SHIFT };
+}

@@ -12,6 +12,13 @@ static inline hva_t region_hva(const struct region *region, gfn_t frame)
 	return hva_add(region->backing, (frame.raw - region->start.raw) << PAGE_SHIFT);
 }
 
+/*
+ * The part of the region that host addresses [start, end) back: its first guest frame and its pages.
+ * No pages: none of it.
+ */
+struct region_part { gfn_t start; uint64_t pages; };
+struct region_part region_behind(const struct region *region, hva_t start, hva_t end);
+
 /* The largest leaf that may translate the frame: inside the region, aligned on both sides. */
 unsigned region_level(const struct region *region, gfn_t frame, unsigned most);
 

@@ -45,6 +45,48 @@ void notifier_end(struct space *space, const struct mm_range *range)
 	}
 }
 
+/* ------------------------------------------------------------------ aging */
+
+typedef bool (*young_op)(struct notifier *self, const struct mm_range *range);
+
+/* Of one listener, one of its three. */
+static young_op flush_op(const struct notifier_ops *ops) { return ops->clear_flush_young; }
+static young_op clear_op(const struct notifier_ops *ops) { return ops->clear_young; }
+static young_op test_op(const struct notifier_ops *ops) { return ops->test_young; }
+
+/* A yes ends nothing: the next listener has to forget as well. Linux: young |= ... */
+static bool ask(struct space *space, uint64_t start, uint64_t end,
+		young_op (*which)(const struct notifier_ops *ops)) HOLDS_SHARED(space->lock)
+{
+	struct mm_range range = { hva(start), hva(end), EVENT_YOUNG };
+	bool young = false;
+
+	list_for_each(node, &space->notifiers) {
+		struct notifier *notifier = container_of(node, struct notifier, link);
+		young_op op = which(notifier->ops);
+
+		if (op && op(notifier, &range))
+			young = true;
+	}
+	trace_step(space->host->trace, TRACE_YOUNG_TEST, start, young);
+	return young;
+}
+
+bool notifier_clear_flush_young(struct space *space, uint64_t start, uint64_t end)
+{
+	return ask(space, start, end, flush_op);
+}
+
+bool notifier_clear_young(struct space *space, uint64_t start, uint64_t end)
+{
+	return ask(space, start, end, clear_op);
+}
+
+bool notifier_test_young(struct space *space, uint64_t start, uint64_t end)
+{
+	return ask(space, start, end, test_op);
+}
+
 /* Linux: __mmu_notifier_release. */
 void notifier_release(struct space *space)
 {

@@ -31,6 +31,7 @@ enum mm_event {
 	EVENT_RELEASE,			/* the space ends */
 	EVENT_MIGRATE,			/* the content moves to other frames */
 	EVENT_EXCLUSIVE,		/* a device takes the page for itself */
+	EVENT_YOUNG,			/* no bracket, nothing goes: who was there is asked */
 };
 
 struct mm_range {
@@ -45,6 +46,19 @@ struct notifier_ops {
 	void (*end)(struct notifier *self, const struct mm_range *range);
 	/* The space ends: drop everything, for ever. No start or end follows; self is unlinked. */
 	void (*release)(struct notifier *self);
+	/*
+	 * Was a page of the range used, through what the listener maps there, since this was last
+	 * cleared? All three are optional; a listener without them is never young. No bracket: what is
+	 * mapped may stay, and pages may be used again before the answer is. The first two forget it; the
+	 * second is for those who can do without the last word, and need not reach CPUs that still hold a
+	 * translation (U36: a listener may elide that in the first, too). Called with space->lock
+	 * held, shared or exclusively, so as in a bracket it must not look up or fault. No folio is
+	 * marked: what an answer means is the caller's affair. There is none of this for dirty (S33).
+	 * Linux: clear_flush_young, clear_young, test_young.
+	 */
+	bool (*clear_flush_young)(struct notifier *self, const struct mm_range *range);
+	bool (*clear_young)(struct notifier *self, const struct mm_range *range);
+	bool (*test_young)(struct notifier *self, const struct mm_range *range);
 };
 
 struct notifier {

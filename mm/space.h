@@ -169,5 +169,15 @@ struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end
 			       enum mm_event event) HOLDS_SHARED(space->lock);
 void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 void notifier_release(struct space *space) HOLDS(space->lock);
+/*
+ * Whether some listener has used a page of [start, end): all are asked, each forgets. A primary
+ * entry's own A is the caller's. Linux: mmu_notifier_clear_flush_young, _clear_young, _test_young.
+ */
+MUST_USE bool notifier_clear_flush_young(struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock);
+MUST_USE bool notifier_clear_young(struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock);
+MUST_USE bool notifier_test_young(struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock);
 
 #endif

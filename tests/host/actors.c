@@ -142,7 +142,9 @@ static void on_bracket(struct notifier *self, const struct mm_range *range)
 
 static void on_release(struct notifier *self) { (void)self; }
 
-static const struct notifier_ops listener_ops = { on_bracket, on_bracket, on_release };
+static const struct notifier_ops listener_ops = {
+	.start = on_bracket, .end = on_bracket, .release = on_release,
+};
 
 static void on_kick(unsigned cpu)
 {

@@ -144,9 +144,9 @@ FAULTS = [
            "for (unsigned i = 0; i < 1; i++)",
            "every region that a host page backs loses it", FLUSH + "aliases",
            within="range_start"),
-    Mutant("bracket-at-region-start", "ept/notify.c",
-           "return ept_zap_range(ept, gfn_add(region->start, (start - first) >> PAGE_SHIFT),",
-           "return ept_zap_range(ept, region->start,",
+    Mutant("bracket-at-region-start", "ept/region.c",
+           "return (struct region_part){ gfn_add(region->start, (first - region->backing.raw) >> PAGE_SHIFT),",
+           "return (struct region_part){ region->start,",
            "I7: the pages that the host takes are the ones that go", FLUSH + "every_event_zaps"),
     Mutant("replace-without-flush", "ept/fault.c",
            "flush_settle(ept, "
@@ -611,6 +611,39 @@ FILES = [
            "S31: FOLL_TOUCH leaves the entry of a page", GUP + "s31_s60_touch"),
 ]
 
+AGING = [
+    Mutant("young-forgotten-late", "mm/notifier.c", "if (op && op(notifier, &range))",
+           "if (!young && op && op(notifier, &range))",
+           "every listener forgets, whatever another has said", "unit/ept_age:every_listener"),
+    Mutant("aged-nothing", "ept/change.c", "return spte_accessed(slot_and_not(slot, SPTE_A));",
+           "return spte_accessed(slot_read(slot));", "S33: what was asked about is forgotten",
+           "unit/ept_age:touched"),
+    Mutant("aged-with-dirty", "ept/change.c",
+           "return spte_accessed(slot_and_not(slot, SPTE_A));",
+           "return spte_accessed(slot_and_not(slot, SPTE_A | SPTE_D));",
+           "there is no clear of dirty in a clear of young", "unit/ept_age:touched"),
+    Mutant("test-forgets", "ept/age.c", "if (what == AGE_CLEAR)", "if (true)",
+           "U36: a test only reads", "unit/ept_age:touched"),
+    Mutant("first-region-aged", "ept/age.c", "young |= age_part(ept, part, what);",
+           "return read_unlock(&ept->lock), age_part(ept, part, what);",
+           "a page is young wherever the guest shows it", "unit/ept_age:large_and_aliased"),
+    Mutant("no-flags-no-zap", "ept/age.c",
+           "return ept->caps.accessed_dirty ? age(ept, start, end, AGE_CLEAR)",
+           "return true ? age(ept, start, end, AGE_CLEAR)",
+           "without A in the processor, to forget is to unmap", "unit/ept_age:without_flags"),
+    Mutant("aged-unlocked", "ept/age.c", "read_lock(&ept->lock);", "",
+           "tables stand still while they are aged", "unit/ept_age:locks", within="age",
+           also=("read_unlock(&ept->lock);", "")),
+    Mutant("aged-by-store", "ept/change.c",
+           "return spte_accessed(slot_and_not(slot, SPTE_A));",
+           "spte_t was = slot_read(slot); slot_xchg(slot, (spte_t){ was.bits & ~SPTE_A }); "
+           "return spte_accessed(was);",
+           "S27, U11: aging loses no D that a processor sets", "explore/age_dirty"),
+    Mutant("explored-aged-unlocked", "ept/age.c", "read_lock(&ept->lock);", "",
+           "no A is taken in a table that was freed", "explore/age_table", within="age",
+           also=("read_unlock(&ept->lock);", "")),
+]
+
 # What only other orders of two CPUs' steps show: the explorer tries them all.
 EXPLORED = [
     Mutant("explored-flush-left-out", "ept/flush.c", "shoot_down(ept);", "",
@@ -837,4 +870,4 @@ EXPLORED = [
 ]
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
-         FILES + EXPLORED)
+         FILES + AGING + EXPLORED)

@@ -314,7 +314,9 @@ static void probe_end(struct notifier *self, const struct mm_range *range)
 
 static void probe_release(struct notifier *self) { (void)self; }
 
-static const struct notifier_ops probe_ops = { probe_start, probe_end, probe_release };
+static const struct notifier_ops probe_ops = {
+	.start = probe_start, .end = probe_end, .release = probe_release,
+};
 
 /*
  * space_invalidate holds space->lock shared, so the prober may look up what is present: inside the

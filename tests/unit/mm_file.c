@@ -138,7 +138,9 @@ static void on_end(struct notifier *self, const struct mm_range *range)
 	(void)range;
 }
 static void on_release(struct notifier *self) { (void)self; }
-static const struct notifier_ops listener_ops = { on_start, on_end, on_release };
+static const struct notifier_ops listener_ops = {
+	.start = on_start, .end = on_end, .release = on_release,
+};
 static struct listener listener;
 
 static void listen(void)

@@ -64,7 +64,9 @@ static void on_release(struct notifier *self)
 	recorder.at_start = watched_entry();
 }
 
-static const struct notifier_ops ops = { on_start, on_end, on_release };
+static const struct notifier_ops ops = {
+	.start = on_start, .end = on_end, .release = on_release,
+};
 
 static void on_free(struct page_watch *self, pfn_t head, unsigned order)
 {
@@ -267,7 +269,9 @@ static void second_release(struct notifier *self)
 
 static void two_listeners(void **state)
 {
-	static const struct notifier_ops second_ops = { second_start, second_end, second_release };
+	static const struct notifier_ops second_ops = {
+		.start = second_start, .end = second_end, .release = second_release,
+	};
 	static struct notifier second = { .ops = &second_ops };
 
 	(void)state;

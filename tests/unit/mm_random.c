@@ -65,7 +65,9 @@ static void on_release(struct notifier *self)
 	memset(lent, 0, sizeof(lent));
 }
 
-static const struct notifier_ops ops = { on_start, on_end, on_release };
+static const struct notifier_ops ops = {
+	.start = on_start, .end = on_end, .release = on_release,
+};
 static struct notifier listener = { .ops = &ops };
 
 /* Whatever the listener still holds must be what the primary tables say (I1). */

@@ -41,7 +41,9 @@ static void on_end(struct notifier *self, const struct mm_range *range)
 
 static void on_release(struct notifier *self) { (void)self; }
 
-static const struct notifier_ops ops = { on_start, on_end, on_release };
+static const struct notifier_ops ops = {
+	.start = on_start, .end = on_end, .release = on_release,
+};
 static struct notifier listener = { .ops = &ops };
 
 static uint64_t next_random(uint64_t *seed)
