@@ -49,18 +49,50 @@ enum status file_create(struct host *host, struct store *store, uint64_t pages, 
 	file->cache = (uint32_t *)(void *)words;
 	for (uint64_t i = 0; i < pages; i++)
 		file->cache[i] = NO_FRAME;
+	spin_lock(&host->files_lock);
+	list_append(&host->files, &file->link);
+	host->file_count++;
+	spin_unlock(&host->files_lock);
 	*out = file;
 	return STATUS_OK;
 }
 
+/*
+ * One page leaves its file, content and all. Whoever still has a reference finds, under the folio's lock,
+ * that it is nobody's. Linux: truncate_inode_folio, __filemap_remove_folio.
+ */
+static void drop_page(struct file *file, uint64_t index)
+{
+	struct host *host = file->host;
+	pfn_t frame = pfn(file->cache[index]);
+	struct folio *folio = page_folio(host, frame);
+
+	folio_lock(host, frame);
+	await(!(atomic_read(&folio->flags) & FOLIO_WRITEBACK));
+	spin_lock(&file->lock);
+	file->cache[index] = NO_FRAME;
+	file->cached--;
+	folio->file = NO_FRAME;
+	spin_unlock(&file->lock);
+	folio_unlock(host, frame);
+	folio_put(host, frame);
+}
+
 enum status file_destroy(struct file *file)
 {
+	struct host *host = file->host;
+
 	if (atomic_read(&file->vmas))
 		return STATUS_EXISTS;
+	spin_lock(&host->files_lock);
+	list_remove(&file->link);
+	host->file_count--;
+	spin_unlock(&host->files_lock);
+	await(!atomic_read(&file->users));
 	for (uint64_t i = 0; i < file->pages; i++)
 		if (file->cache[i] != NO_FRAME)
-			folio_put(file->host, pfn(file->cache[i]));
-	folio_put(file->host, ptr_to_pfn(file));
+			drop_page(file, i);
+	folio_put(host, ptr_to_pfn(file));
 	return STATUS_OK;
 }
 
@@ -255,9 +287,8 @@ static void write_back(struct file *file, pfn_t frame)
 }
 
 /* The first page from `from` on that has the tag; file->pages: none. */
-static uint64_t next_tagged(struct file *file, enum file_tag tag, uint64_t from)
+static uint64_t search_tag(const struct file *file, enum file_tag tag, uint64_t from)
 {
-	spin_lock(&file->lock);
 	for (; from < file->pages; from = (from / BITS + 1) * BITS) {
 		uint64_t left = file->tags[tag][from / BITS] >> from % BITS;
 
@@ -266,8 +297,75 @@ static uint64_t next_tagged(struct file *file, enum file_tag tag, uint64_t from)
 			break;
 		}
 	}
-	spin_unlock(&file->lock);
 	return from < file->pages ? from : file->pages;
+}
+
+static uint64_t next_tagged(struct file *file, enum file_tag tag, uint64_t from)
+{
+	spin_lock(&file->lock);
+	uint64_t at = search_tag(file, tag, from);
+
+	spin_unlock(&file->lock);
+	return at;
+}
+
+/* Round and round the file, so that a page that is dirtied all the time keeps no other waiting. */
+static uint64_t next_to_flush(struct file *file)
+{
+	spin_lock(&file->lock);
+	uint64_t at = search_tag(file, TAG_DIRTY, file->flushed);
+
+	if (at == file->pages)
+		at = search_tag(file, TAG_DIRTY, 0);
+	file->flushed = at + 1;
+	spin_unlock(&file->lock);
+	return at;
+}
+
+static uint64_t flush_file(struct file *file, uint64_t pages)
+{
+	uint64_t done = 0, at;
+
+	for (; done < pages && (at = next_to_flush(file)) < file->pages; done++) {
+		uint32_t frame = find_cached(file, at);
+
+		if (frame == NO_FRAME)
+			continue;
+		write_back(file, pfn(frame));
+		folio_put(file->host, pfn(frame));
+	}
+	return done;
+}
+
+/* The file that has waited longest, with a user more; it is the last of the list now. NULL: none. */
+static struct file *take_file(struct host *host, uint64_t *count)
+{
+	struct file *file = NULL;
+
+	spin_lock(&host->files_lock);
+	*count = host->file_count;
+	if (!list_empty(&host->files)) {
+		file = container_of(host->files.next, struct file, link);
+		list_remove(&file->link);
+		list_append(&host->files, &file->link);
+		atomic_add(&file->users, 1);
+	}
+	spin_unlock(&host->files_lock);
+	return file;
+}
+
+uint64_t host_flush(struct host *host, uint64_t pages)
+{
+	struct file *file;
+	uint64_t done = 0, count;
+
+	for (uint64_t i = 0; done < pages && (file = take_file(host, &count)); i++) {
+		done += flush_file(file, pages - done);
+		atomic_sub(&file->users, 1);
+		if (i + 1 >= count)
+			break;
+	}
+	return done;
 }
 
 enum status file_sync(struct file *file)

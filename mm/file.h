@@ -11,12 +11,15 @@ struct file {				/* Linux: struct address_space */
 	struct host *host;
 	struct store *store;
 	uint64_t pages;
+	struct list_node link;		/* host->files, under host->files_lock */
+	atomic32_t users;		/* who write back: file_destroy waits for them */
 	atomic32_t vmas;		/* that show it */
 	spinlock_t lock;
 	/* Under lock. A folio in the cache has a reference for it. */
 	uint32_t *cache;		/* by page: a frame, or NO_FRAME */
 	uint64_t *tags[TAGS];		/* by page: bits */
 	uint64_t cached, dirty;
+	uint64_t flushed;		/* the page where the next flush goes on. Linux: writeback_index */
 	bool failed;			/* a write did, and nobody has been told */
 };
 

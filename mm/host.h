@@ -14,6 +14,7 @@
 #include "mm/base/list.h"
 #include "mm/base/lock.h"
 #include "mm/base/trace.h"
+#include "mm/daemon.h"
 #include "mm/mm.h"
 
 /*
@@ -96,6 +97,14 @@ struct page_watch {
 	void (*freeing)(struct page_watch *self, pfn_t head, unsigned order);
 };
 
+/* A job of daemon.h. But for `state`, it is whose who made it busy. */
+struct daemon {
+	atomic32_t state;
+	bool started;			/* and `last` is when its last step began */
+	uint64_t interval, last, pages;
+	atomic64_t steps, done;
+};
+
 /*
  * Of one CPU: cache lines that others seldom look at. Its free frames of order 0 wait here for their
  * next use: only the CPU itself touches the list and its links (folio->next), so lending one of them
@@ -136,6 +145,13 @@ struct host {
 
 	spinlock_t spaces_lock;
 	struct list_node spaces;		/* every space, under spaces_lock */
+
+	spinlock_t files_lock;
+	/* Under files_lock. */
+	struct list_node files;			/* every file, the one first that was flushed longest ago */
+	uint64_t file_count;
+
+	struct daemon daemons[DAEMONS];
 
 	spinlock_t lock;
 	/* Under lock. */

@@ -109,6 +109,11 @@ MUST_USE enum status file_destroy(struct file *file);
  * mapping_set_error, filemap_check_errors). No lock held. Linux: filemap_write_and_wait.
  */
 MUST_USE enum status file_sync(struct file *file);
+/*
+ * Writes at most so many of the pages noted as dirty, of all files in turn; returns their number. An error
+ * is kept for file_sync. No lock held. Linux: wb_do_writeback, writeback_sb_inodes.
+ */
+uint64_t host_flush(struct host *host, uint64_t pages);
 /* Pages in memory, and of those noted as dirty. */
 struct file_stats { uint64_t cached, dirty; };
 void file_read_stats(struct file *file, struct file_stats *out);

@@ -1,0 +1,141 @@
+/* The host's jobs (mm/daemon.h): when they are due, start and stop, and on threads of their own. */
+#include <pthread.h>
+
+#include "mm/daemon.h"
+#include "tests/unit/file_fixture.h"
+
+static enum status start(uint64_t interval, uint64_t pages)
+{
+	return daemon_start(arena.host, DAEMON_FLUSH, (struct daemon_rate){ interval, pages });
+}
+
+static bool step(uint64_t now) { return daemon_step(arena.host, DAEMON_FLUSH, now); }
+
+static struct daemon_stats done(void)
+{
+	struct daemon_stats stats;
+
+	daemon_read_stats(arena.host, DAEMON_FLUSH, &stats);
+	return stats;
+}
+
+static void dirty_all(uint64_t value)
+{
+	for (uint64_t page = 0; page < PAGES; page++)
+		put(BASE + page * PAGE_SIZE, value + page);
+}
+
+/* So many pages, every so often; the ticks may wrap. */
+static void keeps_its_rate(void **state)
+{
+	const uint64_t begin = UINT64_MAX - 5;
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	dirty_all(100);
+	assert_false(step(begin));
+	assert_int_equal(start(10, 3), STATUS_OK);
+	assert_true(step(begin));
+	assert_int_equal(stats().dirty, PAGES - 3);
+	assert_false(step(begin + 9));
+	assert_int_equal(stats().dirty, PAGES - 3);
+	assert_true(step(begin + 10));
+	assert_int_equal(stats().dirty, PAGES - 6);
+	for (unsigned i = 2; i < 7; i++)
+		assert_true(step(begin + i * 10));
+	assert_int_equal(stats().dirty, 0);
+	assert_int_equal(done().steps, 7);
+	assert_int_equal(done().pages, PAGES);
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_int_equal(stored(page), 100 + page);
+	daemon_stop(arena.host, DAEMON_FLUSH);
+	assert_false(step(begin + 1000));
+}
+
+static void start_and_stop(void **state)
+{
+	(void)state;
+	daemon_stop(arena.host, DAEMON_FLUSH);
+	assert_int_equal(start(0, 0), STATUS_BAD_RANGE);
+	assert_int_equal(start(0, 1), STATUS_OK);
+	assert_int_equal(start(0, 1), STATUS_EXISTS);
+	daemon_stop(arena.host, DAEMON_FLUSH);
+	assert_int_equal(start(0, 1), STATUS_OK);
+	assert_true(step(0));
+	daemon_stop(arena.host, DAEMON_FLUSH);
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
+		assert_non_null(daemon_name(kind));
+}
+
+/* A page that is dirtied again and again keeps no other from being written, in its file or another. */
+static void nobody_waits_for_ever(void **state)
+{
+	struct file *other;
+
+	(void)state;
+	assert_int_equal(file_create(arena.host, ram_store_of(store), PAGES, &other), STATUS_OK);
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	assert_int_equal(space_map_file(space, hva(BASE + GIB), PAGE_SIZE, PROTECTION_READ_WRITE,
+					other, PAGES - 1, SHARING_SHARED), STATUS_OK);
+	put(BASE + GIB, 77);
+	dirty_all(100);
+	for (unsigned i = 0; i < 2 * PAGES; i++) {
+		put(BASE, 200 + i);
+		assert_int_equal(host_flush(arena.host, 1), 1);
+	}
+	assert_in_range(stats().dirty, 0, 1);
+	assert_int_equal(stored(PAGES - 2), 100 + PAGES - 2);
+	assert_int_equal(space_unmap(space, hva(BASE + GIB), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(file_destroy(other), STATUS_OK);
+}
+
+/* ------------------------------------------------------------------ on a thread */
+
+static atomic32_t over;
+
+static void *serve(void *argument)
+{
+	(void)argument;
+	port_set_cpu(1);
+	for (uint64_t now = 0; !atomic_read(&over); now++)
+		for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
+			daemon_step(arena.host, kind, now);
+	return NULL;
+}
+
+/* Stores go on while the flusher writes; stop waits for its step; what is left is written at the end. */
+static void flusher_on_a_thread(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	atomic_write(&over, 0);
+	assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+	for (uint64_t round = 1; round <= 20; round++) {
+		uint64_t steps = done().steps;
+
+		assert_int_equal(start(round % 3, 1 + round % 5), STATUS_OK);
+		while (done().steps < steps + 3)
+			dirty_all(round * 1000);
+		daemon_stop(arena.host, DAEMON_FLUSH);
+		steps = done().steps;
+
+		assert_int_equal(file_sync(file), STATUS_OK);
+		assert_int_equal(done().steps, steps);
+		for (uint64_t page = 0; page < PAGES; page++)
+			assert_int_equal(stored(page), round * 1000 + page);
+	}
+	atomic_write(&over, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		file_test(keeps_its_rate), file_test(start_and_stop),
+		file_test(nobody_waits_for_ever), file_test(flusher_on_a_thread),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
