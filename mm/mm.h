@@ -130,6 +130,13 @@ MUST_USE enum status space_create(struct host *host, struct space **out);
 /* Tells the listeners (EVENT_RELEASE), unmaps everything, frees the tables. */
 void space_destroy(struct space *space);
 struct host *space_host(struct space *space);
+/*
+ * A second process with the same mappings. What stores have made a process's own is shared, read-only, until
+ * one of the two stores again; a page that somebody holds (gup_get) stays the parent's and is copied for the
+ * child. Tells the parent's listeners (EVENT_PROTECTION_PAGE); the child has none. STATUS_NO_MEMORY: there is
+ * no child, and the parent has what it had. Takes both locks. Linux: fork, dup_mmap.
+ */
+MUST_USE enum status space_fork(struct space *parent, struct space **child);
 
 /*
  * Anonymous private memory, zero on demand, in folios of up to `max_level` where start and
@@ -167,7 +174,7 @@ MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t by
 /*
  * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh
  * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced
- * by others (refcount != mapcount) stay. *moved counts pages, those before a STATUS_NO_MEMORY too.
+ * by others (refcount != mapcount), or by other processes' entries, stay. *moved counts pages, those before a STATUS_NO_MEMORY too.
  * The old frame is poisoned.
  */
 MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t bytes,

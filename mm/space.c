@@ -23,7 +23,7 @@ enum status space_check_range(hva_t start, uint64_t bytes)
 	return STATUS_OK;
 }
 
-enum status space_create(struct host *host, struct space **out)
+enum status space_create_in(struct host *host, uint32_t family, struct space **out)
 {
 	pfn_t frame;
 	enum status status = folio_alloc_zeroed(host, ORDER_4K, &frame);
@@ -34,7 +34,7 @@ enum status space_create(struct host *host, struct space **out)
 	struct space *space = pfn_to_ptr(frame);
 
 	space->host = host;
-	space->family = atomic_add(&host->families, 1);
+	space->family = family;
 	list_init(&space->notifiers);
 	status = table_create(space);
 	if (status != STATUS_OK) {
@@ -47,6 +47,11 @@ enum status space_create(struct host *host, struct space **out)
 	spin_unlock(&host->spaces_lock);
 	*out = space;
 	return STATUS_OK;
+}
+
+enum status space_create(struct host *host, struct space **out)
+{
+	return space_create_in(host, atomic_add(&host->families, 1), out);
 }
 
 /* Out of the list under its lock, so that nobody who walks it finds a space without users. */

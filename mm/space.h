@@ -33,6 +33,8 @@ struct space {
 	struct list_node notifiers;
 };
 
+/* An empty space of that family, at the end of the host's list. */
+MUST_USE enum status space_create_in(struct host *host, uint32_t family, struct space **out);
 void space_put(struct space *space);
 /* STATUS_BAD_RANGE unless [start, start + bytes) is whole pages of [0, SPACE_END), at least one. */
 MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);

@@ -4,6 +4,7 @@ A line is quoted as it stands in its file, without indentation. Where it stands 
 `within` names the function. Numbers (U12, I8) are the rules of ept/README.md and its likes.
 """
 from mutant import Mutant
+from sharing import SHARING
 
 FLUSH, FAULT, REGION = "unit/ept_flush:", "unit/ept_fault:", "unit/ept_region:"
 WAIT, SPTE, THREADS = "unit/ept_wait:", "unit/ept_spte:", "unit/ept_threads:"
@@ -242,8 +243,8 @@ FRAMES = [
 
 MEMORY = [
     Mutant("migrate-shared-page", "mm/migrate.c",
-           "bool alone = folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 2;",
-           "bool alone = true;", "a page that somebody else uses does not move",
+           "folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 2;",
+           "true;", "a page that somebody else uses does not move",
            SPACE + "migration"),
     Mutant("migrate-copies-early", "mm/migrate.c", "folio_get(host, old_frame);",
            "folio_get(host, old_frame); copy_folio(host, old_frame, fresh);",
@@ -870,4 +871,4 @@ EXPLORED = [
 ]
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
-         FILES + AGING + EXPLORED)
+         FILES + AGING + SHARING + EXPLORED)

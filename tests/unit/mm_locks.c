@@ -52,6 +52,14 @@ static void op_invalidate(void)
 	assert_int_equal(space_invalidate(space, hva(BASE), MIB), STATUS_OK);
 }
 
+static void op_fork(void)
+{
+	struct space *child;
+
+	assert_int_equal(space_fork(space, &child), STATUS_OK);
+	space_destroy(child);
+}
+
 static void op_verify(void) { space_verify(space); }
 
 static void op_gup(void)
@@ -99,6 +107,9 @@ static void of_a_space(void **state)
 	takes(EXCLUSIVE, &space->lock, op_protect);
 	takes(EXCLUSIVE, &space->lock, op_split);
 	takes(EXCLUSIVE, &space->lock, op_migrate);
+	other.host = NULL;			/* the child's own pages come before the lock */
+	takes(EXCLUSIVE, &space->lock, op_fork);
+	other.host = arena.host;
 	takes(EXCLUSIVE, &space->lock, op_verify);
 	takes(SHARED, &space->lock, op_invalidate);
 	takes(SHARED, &space->lock, op_gup);

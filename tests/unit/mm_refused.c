@@ -134,6 +134,24 @@ static enum status split(void)
 	return space_split(space, hva(BASE), 4 * MIB);
 }
 
+static enum status fork_it(void)
+{
+	struct space *child;
+	struct mm_page pinned;
+	/* One page is held: the child gets a copy of it. */
+	int64_t left = arena.fail_after;
+
+	arena.fail_after = -1;
+	assert_int_equal(gup_get(space, hva(BASE + 4 * MIB), 0, &pinned), STATUS_OK);
+	arena.fail_after = left;
+	enum status status = space_fork(space, &child);
+
+	gup_put(arena.host, pinned.frame);
+	if (status == STATUS_OK)
+		space_destroy(child);
+	return status;
+}
+
 static enum status map_until_the_array_grows(void)
 {
 	enum status status = STATUS_OK;
@@ -199,6 +217,7 @@ static const struct operation {
 	{ "folio_alloc", allocate, ALL_OR_NOTHING, 1, 0 },
 	{ "space_migrate", migrate, PARTLY, 3, 0 },
 	{ "space_split", split, PARTLY, 2, 0 },
+	{ "space_fork", fork_it, ALL_OR_NOTHING, 7, 0 },
 	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
 };
 
