@@ -21,9 +21,10 @@ enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
 		struct folio *folio = page_folio(host, *out);
 
 		/* Relaxed: nobody else knows the folio yet. */
-		atomic_write_relaxed(&folio->refcount, 1);
 		atomic_write_relaxed(&folio->mapcount, 0);
 		folio->file = NO_FRAME;
+		/* The last: now it can be had by its frame's number (folio_find). */
+		atomic_write(&folio->refcount, 1);
 	}
 	return status;
 }
@@ -43,14 +44,35 @@ void folio_get(struct host *host, pfn_t frame)
 		port_panic("frame 0x%lx: a reference taken to a folio that has none", frame.raw);
 }
 
-bool folio_try_get(struct host *host, pfn_t frame)
+static bool try_get(struct folio *folio)
 {
-	struct folio *folio = folio_of(host, frame);
 	uint32_t count = atomic_read(&folio->refcount);
 
 	while (count && !atomic_cmpxchg(&folio->refcount, &count, count + 1))
 		;
 	return count;
+}
+
+bool folio_try_get(struct host *host, pfn_t frame)
+{
+	return try_get(folio_of(host, frame));
+}
+
+/*
+ * Without a reference the folio may be freed, split, lent again between any two steps, so what was found
+ * is looked at again when it is held. Linux: page_idle_get_folio, folio_try_get and its likes.
+ */
+bool folio_find(struct host *host, pfn_t frame, pfn_t *head)
+{
+	pfn_t now;
+
+	if (!page_find_head(host, frame, head) || !try_get(page_folio(host, *head)))
+		return false;
+	if (page_find_head(host, frame, &now) && now.raw == head->raw &&
+	    atomic_read(&page_folio(host, now)->flags) & (FOLIO_ANON | FOLIO_UPTODATE))
+		return true;
+	folio_put(host, *head);
+	return false;
 }
 
 void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index)
@@ -169,9 +191,22 @@ void folio_set_dirty(struct host *host, pfn_t frame)
 
 void folio_mark_accessed(struct host *host, pfn_t frame)
 {
+	struct folio *folio = folio_of(host, frame);
+
 	host_count(host, HOST_MARKS_ACCESSED, 1);
 	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
-	set_mark(folio_of(host, frame), FOLIO_ACCESSED);
+	set_mark(folio, FOLIO_ACCESSED);
+	if (atomic_read(&folio->flags) & FOLIO_IDLE)
+		atomic_and(&folio->flags, ~FOLIO_IDLE);
+}
+
+/* Linux: folio_migrate_flags, what it does for idle page tracking. */
+void folio_copy_idle(struct host *host, pfn_t from, pfn_t to)
+{
+	uint32_t marks = atomic_read(&folio_of(host, from)->flags) & (FOLIO_YOUNG | FOLIO_IDLE);
+
+	if (marks)
+		atomic_or(&folio_of(host, to)->flags, marks);
 }
 
 bool folio_dirty(struct host *host, pfn_t frame)

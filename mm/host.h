@@ -172,6 +172,10 @@ void page_free(struct host *host, pfn_t head);
 struct folio *page_folio(const struct host *host, pfn_t frame);
 /* The first frame of the folio that holds this one; panics when it is in none. */
 pfn_t page_head(const struct host *host, pfn_t frame);
+/*
+ * The same by who holds nothing: what it finds may be over at once. False: no folio that anybody has.
+ */
+bool page_find_head(const struct host *host, pfn_t frame, pfn_t *head);
 /* Gives [start, end) to the allocator: RAM that it has never seen. */
 void page_add_range(struct host *host, pfn_t start, pfn_t end);
 void page_lists_init(struct host *host);
@@ -188,8 +192,15 @@ struct folio *folio_of(const struct host *host, pfn_t frame);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 /* A reference, unless there is none any more: the folio may be on its way out. Linux: folio_try_get. */
 MUST_USE bool folio_try_get(struct host *host, pfn_t frame);
+/*
+ * By a frame's number alone: the folio that holds it, with a reference, if it is a process's or a file's.
+ * Another may be making or freeing one there meanwhile; then there is none.
+ */
+MUST_USE bool folio_find(struct host *host, pfn_t frame, pfn_t *head);
 /* It becomes a process's, and nobody has seen it yet. Linux: folio_add_new_anon_rmap. */
 void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index);
+/* How idle the one is, the other is: it takes over the content. */
+void folio_copy_idle(struct host *host, pfn_t from, pfn_t to);
 /* Linux: folio_add_anon_rmap_pte, folio_remove_rmap_pte. Leaves change under space->lock. */
 void folio_map(struct host *host, pfn_t frame);
 void folio_unmap(struct host *host, pfn_t frame);

@@ -27,6 +27,7 @@ static void copy_folio(struct host *host, pfn_t from, pfn_t to)
 		folio_mark_dirty(host, to);
 	if (folio_accessed(host, from))
 		folio_mark_accessed(host, to);
+	folio_copy_idle(host, from, to);
 }
 
 /* Returns the frame that is left over: the old one, or the new one when the page can't move. */

@@ -118,6 +118,20 @@ uint64_t host_flush(struct host *host, uint64_t pages);
 struct file_stats { uint64_t cached, dirty; };
 void file_read_stats(struct file *file, struct file_stats *out);
 
+/*
+ * Idle page tracking: which frames nobody has used since they were marked. Bit n of the bitmap is
+ * frame first + n; `first` and `frames` are multiples of 64, and what is no process's or file's page is
+ * passed over, and reads as not idle. A folio is idle, or not, as a whole.
+ *
+ * Marking forgets what entries and listeners know of uses so far (notifier's clear_young), and
+ * tells reclaim that it has, by FOLIO_YOUNG. A use through an entry, a guest's too, ends it, as does
+ * folio_mark_accessed; a guest's CPU that keeps its translation is not seen to use the page (U36).
+ * STATUS_BAD_RANGE. No lock held. Linux: /sys/kernel/mm/page_idle/bitmap.
+ */
+MUST_USE enum status idle_mark(struct host *host, pfn_t first, uint64_t frames,
+			       const uint64_t *bitmap);
+MUST_USE enum status idle_read(struct host *host, pfn_t first, uint64_t frames, uint64_t *bitmap);
+
 /* ------------------------------------------------------------------ host processes */
 
 #define SPACE_END (UINT64_C(1) << 47)

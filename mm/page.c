@@ -53,6 +53,20 @@ pfn_t page_head(const struct host *host, pfn_t frame)
 	}
 }
 
+bool page_find_head(const struct host *host, pfn_t frame, pfn_t *head)
+{
+	for (uint64_t at = frame.raw;; at &= at - 1) {
+		const struct folio *folio = page_folio(host, pfn(at));
+		uint32_t flags = folio ? atomic_read(&folio->flags) : 0;
+
+		if (!flags && folio && at)
+			continue;
+		*head = pfn(at);
+		return flags & FOLIO_USED && !(flags & FOLIO_FREE) &&
+		       !((frame.raw - at) >> (flags & FOLIO_ORDER));
+	}
+}
+
 void page_lists_init(struct host *host)
 {
 	for (unsigned order = 0; order <= ORDER_MAX; order++)
