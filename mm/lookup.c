@@ -162,6 +162,22 @@ static enum status copy_all(struct space *space, struct copy copy)
 	return status;
 }
 
+hpa_t space_enter(struct space *space)
+{
+	tlb_enter(space->host);
+	return pfn_to_hpa(space->root);
+}
+
+void space_leave(struct space *space)
+{
+	tlb_leave(space->host);
+}
+
+enum status space_fault(struct space *space, hva_t address, enum access access)
+{
+	return address.raw < SPACE_END ? fault_in(space, address.raw, access) : STATUS_NOT_FOUND;
+}
+
 enum status space_read(struct space *space, hva_t from, void *into, uint64_t bytes)
 {
 	return copy_all(space, (struct copy){ .address = from.raw, .bytes = bytes, .into = into });

@@ -213,6 +213,20 @@ MUST_USE enum status space_invalidate(struct space *space, hva_t start, uint64_t
 MUST_USE enum status space_read(struct space *space, hva_t from, void *into, uint64_t bytes);
 MUST_USE enum status space_write(struct space *space, hva_t to, const void *from, uint64_t bytes);
 
+/*
+ * For a CPU that runs on the space's own tables. Between the two it may use any translation that it
+ * finds or has cached since; the host waits for it before it reuses a page (mm/tlb.h). So it is short, waits for
+ * nothing, and calls nothing of mm: a page fault is taken by space_fault afterwards. Returns the root, for
+ * CR3; the entries of its upper half are the caller's to fill. No lock held.
+ */
+hpa_t space_enter(struct space *space);
+void space_leave(struct space *space);
+/*
+ * STATUS_OK: try the access again. STATUS_NOT_FOUND: no VMA; STATUS_NO_ACCESS; STATUS_NO_MEMORY;
+ * STATUS_IO_ERROR. No lock held. Linux: handle_mm_fault.
+ */
+MUST_USE enum status space_fault(struct space *space, hva_t address, enum access access);
+
 /* ------------------------------------------------------------------ secondary MMUs */
 
 /* What one walk of the primary tables finds: the frame of the address, not the leaf's first. */
