@@ -10,23 +10,23 @@
 
 struct folio *folio_of(const struct host *host, pfn_t frame)
 {
-	return page_folio(host, page_head(host, frame));
+	return page_known(host, page_head(host, frame));
 }
 
 enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
 {
-	enum status status = page_alloc(host, order, out);
+	struct block block;
+	enum status status = page_alloc(host, order, &block);
 
-	if (status == STATUS_OK) {
-		struct folio *folio = page_folio(host, *out);
-
-		/* Relaxed: nobody else knows the folio yet. */
-		atomic_write_relaxed(&folio->mapcount, 0);
-		folio->file = NO_FRAME;
-		/* The last: now it can be had by its frame's number (folio_find). */
-		atomic_write(&folio->refcount, 1);
-	}
-	return status;
+	if (status != STATUS_OK)
+		return status;
+	/* Relaxed: nobody else knows the folio yet. */
+	atomic_write_relaxed(&block.folio->mapcount, 0);
+	block.folio->file = NO_FRAME;
+	/* The last: now it can be had by its frame's number (folio_find). */
+	atomic_write(&block.folio->refcount, 1);
+	*out = block.head;
+	return STATUS_OK;
 }
 
 enum status folio_alloc_zeroed(struct host *host, unsigned order, pfn_t *out)
@@ -87,7 +87,7 @@ void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t i
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 {
 	pfn_t head = page_head(host, frame);
-	struct folio *folio = page_folio(host, head);
+	struct folio *folio = page_known(host, head);
 	uint32_t before = atomic_sub(&folio->refcount, references);
 
 	if (before < references)
@@ -99,7 +99,7 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
 	trace_step(host->trace, TRACE_FOLIO_FREE, head.raw, 0);
-	page_free(host, head);
+	page_free(host, (struct block){ folio, head });
 }
 
 void folio_put(struct host *host, pfn_t frame)

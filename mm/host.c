@@ -118,7 +118,7 @@ static void lay_out_sections(struct host *host, const struct ram_range *ranges, 
 		struct frames extent = section_extent(ranges, count, i);
 		struct section *section = &host->sections[i];
 
-		section->folios = next;
+		section->folios = next - extent.start;
 		section->first = (uint32_t)(extent.start & (SECTION_FRAMES - 1));
 		section->count = (uint32_t)(extent.end - extent.start);
 		next += section->count;

@@ -43,13 +43,12 @@ struct folio {
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
 	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or its LRU list */
-					/* FOLIO_KEPT: next on its CPU's own list */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
 #define FOLIO_FREE	(UINT32_C(1) << 31)	/* head of a free block */
 #define FOLIO_USED	(UINT32_C(1) << 30)	/* head of a folio */
-#define FOLIO_KEPT	(FOLIO_FREE | FOLIO_USED)	/* free, on a CPU's own list */
+#define FOLIO_KEPT	(FOLIO_FREE | FOLIO_USED)	/* free, kept by a CPU */
 #define FOLIO_TABLE	(UINT32_C(1) << 29)	/* a page of primary tables */
 #define FOLIO_DIRTY	(UINT32_C(1) << 28)
 #define FOLIO_ACCESSED	(UINT32_C(1) << 27)
@@ -83,8 +82,8 @@ static inline struct file *folio_file(const struct folio *folio)
 }
 
 struct section {
-	struct folio *folios;			/* of its frames [first, first + count) */
-	uint32_t first, count;
+	struct folio *folios;			/* frame 0's if it went on so: indexed by frame number */
+	uint32_t first, count;			/* of the section's frames, those that have one */
 };
 
 /*
@@ -106,28 +105,35 @@ struct daemon {
 };
 
 /*
- * Of one CPU: cache lines that others seldom look at. Its free frames of order 0 wait here for their
- * next use: only the CPU itself touches the list and its links (folio->next), so lending one of them
- * takes no lock and no locked operation. Between the list and the buddy allocator frames move by the
- * dozen, under host->lock. Linux: struct per_cpu_pages.
+ * Of one CPU: cache lines that others seldom look at. Some free frames of order 0 wait here for their
+ * next use: the CPU alone takes and puts them, so that lending one takes no lock and no locked
+ * operation. Between here and the buddy allocator they move by the dozen, under host->lock.
+ * Linux: struct per_cpu_pages.
  *
- * Others may read `kept`, and set `limit` to 0: the CPU's next free then gives all of it back. A frame
- * that comes or goes without host->lock moves `changes` before and `kept` after, by one, so their sum
- * is even while nothing is under way. Who reads the same `changes` before and after has met a list
- * that stood still.
+ * Others may read `kept`, and set `limit` to 0: the CPU's next free then gives all of them back. The
+ * changes in `kept` move by one before a frame comes or goes without host->lock, the frames after, so
+ * their sum is even while nothing is under way; and who finds the same word before and after has
+ * met frames that stood still.
+ *
+ *	kept	31     8 7    0
+ *		 changes frames
  */
+#define KEPT_MAX 32			/* frames */
+#define KEPT_CHANGE UINT32_C(0x100)
+
+/* A block by both its names: the one is to be had from the other by a look at its section only. */
+struct block { struct folio *folio; pfn_t head; };
+
 struct host_cpu {
 	atomic32_t inside;		/* 1: uses page tables without a lock (tlb.h) */
-
-	uint32_t first;			/* NO_FRAME: none */
-	uint32_t refused_order;		/* not to be had with the list empty; nothing freed since */
-	atomic32_t kept, changes;
-	atomic32_t limit;		/* a free that finds so many gives half back */
-
+	uint32_t refused_order;		/* not to be had, even with what was kept; nothing freed since */
+	atomic32_t limit;		/* a free that finds so many gives half of them back */
+	atomic32_t kept;
+	struct block frames[KEPT_MAX];
 	atomic64_t counts[HOST_COUNTS];
 } __attribute__((aligned(64)));
 
-#define KEPT_MAX 32			/* frames on a CPU's list */
+static inline uint32_t kept_frames(uint32_t kept) { return kept & (KEPT_CHANGE - 1); }
 
 struct host {
 	/* Fixed by host_create. */
@@ -165,11 +171,29 @@ static inline void host_count(struct host *host, enum host_count what, uint64_t 
 	atomic_bump(&host->cpus[port_cpu()].counts[what], by);
 }
 
-/* page.c */
-MUST_USE enum status page_alloc(struct host *host, unsigned order, pfn_t *out);
-void page_free(struct host *host, pfn_t head);
 /* The frame's metadata, or NULL where this host has none. */
-struct folio *page_folio(const struct host *host, pfn_t frame);
+static inline struct folio *page_folio(const struct host *host, pfn_t frame)
+{
+	uint64_t number = frame.raw >> SECTION_SHIFT;
+
+	if (number >= host->section_count)
+		return NULL;
+
+	const struct section *section = &host->sections[number];
+	uint64_t i = (frame.raw & (SECTION_FRAMES - 1)) - section->first;
+
+	return i < section->count ? &section->folios[frame.raw] : NULL;
+}
+
+/* The same of a frame that has some, surely: the first one of a block. */
+static inline struct folio *page_known(const struct host *host, pfn_t frame)
+{
+	return &host->sections[frame.raw >> SECTION_SHIFT].folios[frame.raw];
+}
+
+/* page.c */
+MUST_USE enum status page_alloc(struct host *host, unsigned order, struct block *out);
+void page_free(struct host *host, struct block block);
 /* The first frame of the folio that holds this one; panics when it is in none. */
 pfn_t page_head(const struct host *host, pfn_t frame);
 /*

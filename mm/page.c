@@ -8,29 +8,11 @@
  */
 #include "mm/host.h"
 
+/* A path that is seldom taken costs the other one no registers. */
+#define SELDOM __attribute__((noinline))
+#define FAST inline __attribute__((always_inline))
+
 enum { NOT_REFUSED = ORDER_MAX + 1 };
-
-struct folio *page_folio(const struct host *host, pfn_t frame)
-{
-	uint64_t number = frame.raw >> SECTION_SHIFT;
-
-	if (number >= host->section_count)
-		return NULL;
-
-	const struct section *section = &host->sections[number];
-	uint64_t i = (frame.raw & (SECTION_FRAMES - 1)) - section->first;
-
-	return i < section->count ? &section->folios[i] : NULL;
-}
-
-/* Of a frame that is known to have it: a member of a list, or the upper half of a block. */
-static struct folio *known_folio(const struct host *host, uint64_t frame)
-{
-	struct folio *folio = page_folio(host, pfn(frame));
-
-	check(folio);
-	return folio;
-}
 
 /*
  * A block of order n begins at its frame number with the low n bits cleared, and no frame inside
@@ -71,10 +53,8 @@ void page_lists_init(struct host *host)
 {
 	for (unsigned order = 0; order <= ORDER_MAX; order++)
 		host->free_heads[order] = NO_FRAME;
-	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		host->cpus[i].first = NO_FRAME;
+	for (unsigned i = 0; i < MAX_CPUS; i++)
 		host->cpus[i].refused_order = NOT_REFUSED;
-	}
 	page_keep(host, KEPT_MAX);
 }
 
@@ -87,13 +67,13 @@ void page_keep(struct host *host, uint32_t kept_max)
 
 static void push_free(struct host *host, pfn_t head, unsigned order) HOLDS(host->lock)
 {
-	struct folio *folio = known_folio(host, head.raw);
+	struct folio *folio = page_known(host, head);
 	uint32_t next = host->free_heads[order];
 
 	folio->previous = NO_FRAME;
 	folio->next = next;
 	if (next != NO_FRAME)
-		known_folio(host, next)->previous = (uint32_t)head.raw;
+		page_known(host, pfn(next))->previous = (uint32_t)head.raw;
 	host->free_heads[order] = (uint32_t)head.raw;
 	host->free_orders |= UINT32_C(1) << order;
 	atomic_write(&folio->flags, FOLIO_FREE | order);
@@ -103,9 +83,9 @@ static void push_free(struct host *host, pfn_t head, unsigned order) HOLDS(host-
 static void take_free(struct host *host, struct folio *folio, unsigned order) HOLDS(host->lock)
 {
 	if (folio->next != NO_FRAME)
-		known_folio(host, folio->next)->previous = folio->previous;
+		page_known(host, pfn(folio->next))->previous = folio->previous;
 	if (folio->previous != NO_FRAME)
-		known_folio(host, folio->previous)->next = folio->next;
+		page_known(host, pfn(folio->previous))->next = folio->next;
 	else
 		host->free_heads[order] = folio->next;
 	if (host->free_heads[order] == NO_FRAME)
@@ -113,26 +93,38 @@ static void take_free(struct host *host, struct folio *folio, unsigned order) HO
 	atomic_write(&folio->flags, 0);
 }
 
-/* The smallest block that is large enough, its upper halves given back. NO_FRAME: none. */
-static uint32_t take_block(struct host *host, unsigned order) HOLDS(host->lock)
+/* The same of the list's first one. */
+static struct block pop_free(struct host *host, unsigned order) HOLDS(host->lock)
 {
-	uint32_t fitting = host->free_orders & (UINT32_MAX << order);
+	pfn_t head = pfn(host->free_heads[order]);
+	struct folio *folio = page_known(host, head);
+
+	host->free_heads[order] = folio->next;
+	if (folio->next == NO_FRAME)
+		host->free_orders &= ~(UINT32_C(1) << order);
+	else
+		page_known(host, pfn(folio->next))->previous = NO_FRAME;
+	return (struct block){ folio, head };
+}
+
+/* The smallest block that is large enough, its upper halves given back. False: none. */
+static bool take_block(struct host *host, unsigned order, struct block *out) HOLDS(host->lock)
+{
+	uint32_t fitting = order > ORDER_MAX ? 0 : host->free_orders & (UINT32_MAX << order);
 
 	if (!fitting)
-		return NO_FRAME;
+		return false;
 
 	unsigned have = (unsigned)__builtin_ctz(fitting);
-	uint32_t head = host->free_heads[have];
-	struct folio *folio = known_folio(host, head);
 
-	take_free(host, folio, have);
+	*out = pop_free(host, have);
 	while (have > order) {
 		have--;
-		push_free(host, pfn(head + (UINT64_C(1) << have)), have);
+		push_free(host, pfn_add(out->head, UINT64_C(1) << have), have);
 	}
-	atomic_write(&folio->flags, FOLIO_USED | order);
+	atomic_write(&out->folio->flags, FOLIO_USED | order);
 	host->pages_free -= UINT64_C(1) << order;
-	return head;
+	return true;
 }
 
 static void give_block(struct host *host, pfn_t head, unsigned order) HOLDS(host->lock)
@@ -154,159 +146,163 @@ static void give_block(struct host *host, pfn_t head, unsigned order) HOLDS(host
 
 static struct host_cpu *this_cpu(struct host *host) { return &host->cpus[port_cpu()]; }
 
-/* Relaxed, here and below: this CPU alone writes the word. */
-static void add_relaxed(atomic32_t *word, uint32_t by)
+/* `kept` is the word as it was read: nobody else writes it. */
+static FAST struct block take_kept(struct host_cpu *cpu, uint32_t kept)
 {
-	atomic_write_relaxed(word, atomic_read_relaxed(word) + by);
+	struct block top = cpu->frames[kept_frames(kept) - 1];
+
+	atomic_write(&cpu->kept, kept + KEPT_CHANGE);
+	atomic_write(&top.folio->flags, FOLIO_USED);
+	atomic_write(&cpu->kept, kept + KEPT_CHANGE - 1);
+	return top;
 }
 
-static uint32_t take_kept(struct host *host, struct host_cpu *cpu)
+static FAST void keep(struct host_cpu *cpu, uint32_t kept, struct block frame)
 {
-	uint32_t head = cpu->first;
-	struct folio *folio = known_folio(host, head);
-
-	add_relaxed(&cpu->changes, 1);
-	atomic_write(&folio->flags, FOLIO_USED);
-	cpu->first = folio->next;
-	atomic_write(&cpu->kept, atomic_read_relaxed(&cpu->kept) - 1);
-	return head;
+	atomic_write(&cpu->kept, kept + KEPT_CHANGE);
+	atomic_write(&frame.folio->flags, FOLIO_KEPT);
+	cpu->frames[kept_frames(kept)] = frame;
+	atomic_write(&cpu->kept, kept + KEPT_CHANGE + 1);
 }
 
-static void keep(struct host_cpu *cpu, struct folio *folio, pfn_t head)
+/* Who keeps none gets half of what it may, or what there is. */
+static SELDOM void refill(struct host *host, struct host_cpu *cpu) HOLDS(host->lock)
 {
-	add_relaxed(&cpu->changes, 1);
-	atomic_write(&folio->flags, FOLIO_KEPT);
-	folio->next = cpu->first;
-	cpu->first = (uint32_t)head.raw;
-	atomic_write(&cpu->kept, atomic_read_relaxed(&cpu->kept) + 1);
+	uint32_t got = 0;
+
+	for (; got < host->kept_max / 2 && take_block(host, ORDER_4K, &cpu->frames[got]); got++)
+		atomic_write(&cpu->frames[got].folio->flags, FOLIO_KEPT);
+	atomic_write(&cpu->kept, atomic_read(&cpu->kept) + got * (KEPT_CHANGE + 1));
 }
 
-/* An empty list gets half of what it may hold, or what there is; lowest first, as blocks are cut. */
-static void refill(struct host *host, struct host_cpu *cpu) HOLDS(host->lock)
+/* All but so many, the last that came first. */
+static SELDOM void give_back(struct host *host, struct host_cpu *cpu, uint32_t rest) HOLDS(host->lock)
 {
-	uint32_t wanted = host->kept_max / 2, got = 0;
-	uint32_t *link = &cpu->first;
+	uint32_t kept = atomic_read(&cpu->kept);
 
-	for (uint32_t head; got < wanted && (head = take_block(host, 0)) != NO_FRAME; got++) {
-		struct folio *folio = known_folio(host, head);
+	for (; kept_frames(kept) > rest; kept += KEPT_CHANGE - 1) {
+		struct block frame = cpu->frames[kept_frames(kept) - 1];
 
-		atomic_write(&folio->flags, FOLIO_KEPT);
-		*link = head;
-		link = &folio->next;
+		atomic_write(&frame.folio->flags, 0);
+		give_block(host, frame.head, ORDER_4K);
 	}
-	*link = NO_FRAME;
-	add_relaxed(&cpu->changes, got);
-	add_relaxed(&cpu->kept, got);
+	atomic_write(&cpu->kept, kept);
 }
 
-/* All but so many. */
-static void give_back(struct host *host, struct host_cpu *cpu, uint32_t rest) HOLDS(host->lock)
+/* All CPUs, for what they keep: their next free gives it back. They may go on lending it till then. */
+static void ask_all(struct host *host) HOLDS(host->lock)
 {
-	for (; atomic_read_relaxed(&cpu->kept) > rest; add_relaxed(&cpu->kept, UINT32_MAX)) {
-		pfn_t head = pfn(cpu->first);
-		struct folio *folio = known_folio(host, head.raw);
-
-		cpu->first = folio->next;
-		atomic_write(&folio->flags, 0);
-		give_block(host, head, 0);
-		add_relaxed(&cpu->changes, 1);
-	}
-}
-
-/* For what they keep: their next free gives it back. They may go on lending it till then. */
-static void ask_others(struct host *host, const struct host_cpu *self) HOLDS(host->lock)
-{
-	for (struct host_cpu *cpu = host->cpus; cpu < &host->cpus[MAX_CPUS]; cpu++)
-		if (cpu != self)
-			atomic_write(&cpu->limit, 0);
+	for (unsigned i = 0; i < MAX_CPUS; i++)
+		atomic_write(&host->cpus[i].limit, 0);
 }
 
 /*
  * What the CPU itself keeps may be the block's missing part. But a refusal is no reason to look for
  * it again before something was freed: a host without large blocks refuses them at every fault.
  */
-static uint32_t take_with_kept(struct host *host, struct host_cpu *cpu, unsigned order)
-	HOLDS(host->lock)
+static SELDOM bool take_with_kept(struct host *host, struct host_cpu *cpu, unsigned order,
+			   struct block *out) HOLDS(host->lock)
 {
 	if (order >= cpu->refused_order)
-		return NO_FRAME;
+		return false;
 	give_back(host, cpu, 0);
-
-	uint32_t head = take_block(host, order);
-
-	if (head == NO_FRAME) {
-		cpu->refused_order = order;
-		ask_others(host, cpu);
-	}
-	return head;
+	if (take_block(host, order, out))
+		return true;
+	cpu->refused_order = order;
+	ask_all(host);
+	return false;
 }
 
-/* From the buddy allocator; of order 0 when the CPU keeps nothing: then it keeps some more. */
-static uint32_t take_locked(struct host *host, struct host_cpu *cpu, unsigned order)
+/* From the buddy allocator; of order 0 when the CPU keeps none: then it keeps some more. */
+static SELDOM enum status take_locked(struct host *host, struct host_cpu *cpu, unsigned order,
+				      struct block *out)
 {
 	spin_lock(&host->lock);
-	uint32_t head = take_block(host, order);
+	bool taken = take_block(host, order, out);
 
-	if (head == NO_FRAME)
-		head = take_with_kept(host, cpu, order);
+	if (!taken)
+		taken = take_with_kept(host, cpu, order, out);
 	else if (order >= cpu->refused_order)
 		cpu->refused_order = NOT_REFUSED;
-	if (head != NO_FRAME && order == ORDER_4K)
+	if (taken && order == ORDER_4K)
 		refill(host, cpu);
 	spin_unlock(&host->lock);
-	return head;
+	return taken ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static SELDOM void give_locked(struct host *host, struct host_cpu *cpu, struct block block,
+			       unsigned order)
+{
+	spin_lock(&host->lock);
+	if (order == ORDER_4K) {
+		/* Too many are kept, or some CPU found no memory. */
+		give_back(host, cpu, atomic_read(&cpu->limit) / 2);
+		atomic_write(&cpu->limit, host->kept_max);
+	}
+	cpu->refused_order = NOT_REFUSED;
+	atomic_write(&block.folio->flags, 0);
+	give_block(host, block.head, order);
+	spin_unlock(&host->lock);
 }
 
 /* ------------------------------------------------------------------ blocks, for mm */
 
-enum status page_alloc(struct host *host, unsigned order, pfn_t *out)
+static FAST enum status take(struct host *host, unsigned order, struct block *out)
 {
-	struct page_watch *watch = host->watch;
-
-	if (order > ORDER_MAX || (watch && !watch->may_alloc(watch, order)))
-		return STATUS_NO_MEMORY;
-
 	struct host_cpu *cpu = this_cpu(host);
-	uint32_t head = order == ORDER_4K && cpu->first != NO_FRAME ? take_kept(host, cpu) :
-		take_locked(host, cpu, order);
+	uint32_t kept = atomic_read(&cpu->kept);
 
-	if (head == NO_FRAME)
-		return STATUS_NO_MEMORY;
-	*out = pfn(head);
-	if (watch)
-		watch->allocated(watch, *out, order);
+	if (order != ORDER_4K || !kept_frames(kept))
+		return take_locked(host, cpu, order, out);
+	*out = take_kept(cpu, kept);
 	return STATUS_OK;
 }
 
-/* The list is full, or was asked for by a CPU that found no memory, or the block is a large one. */
-static void free_locked(struct host *host, struct host_cpu *cpu, struct folio *folio, pfn_t head)
+static SELDOM enum status take_watched(struct host *host, unsigned order, struct block *out)
 {
-	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
+	struct page_watch *watch = host->watch;
 
-	spin_lock(&host->lock);
-	if (order == ORDER_4K) {
-		give_back(host, cpu, atomic_read(&cpu->limit) / 2);
-		atomic_write(&cpu->limit, host->kept_max);
-	}
-	atomic_write(&folio->flags, 0);
-	give_block(host, head, order);
-	spin_unlock(&host->lock);
+	if (!watch->may_alloc(watch, order))
+		return STATUS_NO_MEMORY;
+
+	enum status status = take(host, order, out);
+
+	if (status == STATUS_OK)
+		watch->allocated(watch, out->head, order);
+	return status;
 }
 
-void page_free(struct host *host, pfn_t head)
+enum status page_alloc(struct host *host, unsigned order, struct block *out)
 {
-	struct folio *folio = known_folio(host, head.raw);
-	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
+	return host->watch ? take_watched(host, order, out) : take(host, order, out);
+}
+
+static FAST void give(struct host *host, struct block block, unsigned order)
+{
 	struct host_cpu *cpu = this_cpu(host);
+	uint32_t kept = atomic_read(&cpu->kept);
+
+	/* A request that comes a moment later is met by the next free. */
+	if (order != ORDER_4K || kept_frames(kept) >= atomic_read(&cpu->limit))
+		give_locked(host, cpu, block, order);
+	else
+		keep(cpu, kept, block);
+}
+
+static SELDOM void give_watched(struct host *host, struct block block, unsigned order)
+{
+	host->watch->freeing(host->watch, block.head, order);
+	give(host, block, order);
+}
+
+void page_free(struct host *host, struct block block)
+{
+	unsigned order = atomic_read(&block.folio->flags) & FOLIO_ORDER;
 
 	if (host->watch)
-		host->watch->freeing(host->watch, head, order);
-	cpu->refused_order = NOT_REFUSED;
-	/* Relaxed: a request that comes a moment too late is met by the next free. */
-	if (order || atomic_read_relaxed(&cpu->kept) >= atomic_read_relaxed(&cpu->limit))
-		free_locked(host, cpu, folio, head);
+		give_watched(host, block, order);
 	else
-		keep(cpu, folio, head);
+		give(host, block, order);
 }
 
 uint64_t page_count_free(const struct host *host)
@@ -314,7 +310,7 @@ uint64_t page_count_free(const struct host *host)
 	uint64_t pages = host->pages_free;
 
 	for (unsigned i = 0; i < MAX_CPUS; i++)
-		pages += atomic_read(&host->cpus[i].kept);
+		pages += kept_frames(atomic_read(&host->cpus[i].kept));
 	return pages;
 }
 

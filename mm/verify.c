@@ -89,36 +89,30 @@ static void check_free_list(const struct host *host, unsigned order, uint64_t bl
 	check(!blocks);
 }
 
-/* Only its CPU knows the links. */
-static void check_own_list(const struct host *host)
+/* Of other CPUs nobody knows which are in use. */
+static void check_own_frames(const struct host *host)
 {
 	const struct host_cpu *cpu = &host->cpus[port_cpu()];
-	uint32_t kept = atomic_read(&cpu->kept);
 
-	for (uint32_t at = cpu->first; at != NO_FRAME; kept--) {
-		const struct folio *folio = page_folio(host, pfn(at));
+	for (uint32_t i = 0; i < kept_frames(atomic_read(&cpu->kept)); i++) {
+		const struct block *frame = &cpu->frames[i];
 
-		check(kept && folio && atomic_read(&folio->flags) == FOLIO_KEPT);
-		at = folio->next;
+		check(page_folio(host, frame->head) == frame->folio);
+		check(atomic_read(&frame->folio->flags) == FOLIO_KEPT);
 	}
-	check(!kept);
 }
 
 /* What all CPUs keep, and the changes till then. False: one of them is about to change it. */
-struct kept { uint64_t pages, changes; };
-
-static bool count_kept(const struct host *host, struct kept *out)
+static bool count_kept(const struct host *host, uint64_t *pages, uint64_t *changes)
 {
-	*out = (struct kept){ 0 };
+	*pages = *changes = 0;
 	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		/* In this order: a frame that goes moves `changes` first. */
-		uint32_t changes = atomic_read(&host->cpus[i].changes);
 		uint32_t kept = atomic_read(&host->cpus[i].kept);
 
-		if ((changes + kept) & 1)
+		if ((kept ^ kept / KEPT_CHANGE) & 1)
 			return false;
-		out->pages += kept;
-		out->changes += changes;
+		*pages += kept_frames(kept);
+		*changes += kept / KEPT_CHANGE;
 	}
 	return true;
 }
@@ -126,15 +120,15 @@ static bool count_kept(const struct host *host, struct kept *out)
 void host_verify(struct host *host)
 {
 	struct census census = { 0 };
-	struct kept before, after;
+	uint64_t kept, changes, kept_after, changes_after;
 
 	spin_lock(&host->lock);
-	bool still = count_kept(host, &before);
+	bool still = count_kept(host, &kept, &changes);
 
 	count_blocks(host, &census);
-	still = still && count_kept(host, &after) && before.changes == after.changes;
-	check(!still || census.kept_pages == before.pages);
-	check_own_list(host);
+	still = still && count_kept(host, &kept_after, &changes_after) && changes == changes_after;
+	check(!still || census.kept_pages == kept);
+	check_own_frames(host);
 	for (unsigned order = 0; order <= ORDER_MAX; order++)
 		check_free_list(host, order, census.free_blocks[order]);
 	check(census.free_pages == host->pages_free);

@@ -29,8 +29,11 @@ static inline hpa_t ptr_to_hpa(const void *pointer) { return hpa((uint64_t)point
 static inline pfn_t ptr_to_pfn(const void *pointer) { return hpa_to_pfn(ptr_to_hpa(pointer)); }
 
 /* The number of the CPU that runs this, 0..MAX_CPUS-1. It can't change inside mm and ept code. */
-#if __STDC_HOSTED__
+#if defined(EXPLORE)
 unsigned port_cpu(void);
+#elif __STDC_HOSTED__
+extern _Thread_local unsigned port_thread_cpu __attribute__((tls_model("local-exec")));
+static inline unsigned port_cpu(void) { return port_thread_cpu; }
 #else
 /* On every way into and out of a guest, thus one instruction: GS points to boot's struct cpu. */
 #define PORT_CPU_OFFSET 8

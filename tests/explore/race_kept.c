@@ -90,30 +90,31 @@ SCENARIO(stats_beside, .rule = "a frame that moves between list and allocator is
 
 static bool refused;
 
-/* All the memory there is is on the list of CPU 0. */
+static void use_own(void)
+{
+	struct block frame;
+
+	check(page_alloc(world.host, ORDER_4K, &frame) == STATUS_OK);
+	page_free(world.host, frame);
+}
+
+/* All the memory there is is kept by CPU 0. */
 static void open_last(void)
 {
-	pfn_t frame;
+	struct block frame;
 
 	open_kept();
 	while (page_alloc(world.host, ORDER_4K, &frame) == STATUS_OK)
-		lent[0] = frame;
-	page_free(world.host, lent[0]);
+		;
+	page_free(world.host, frame);		/* to the allocator: it was asked for */
+	use_own();
 }
 
 static void ask(void)
 {
-	pfn_t frame;
+	struct block frame;
 
 	refused = page_alloc(world.host, ORDER_4K, &frame) != STATUS_OK;
-}
-
-static void use_own(void)
-{
-	pfn_t frame;
-
-	check(page_alloc(world.host, ORDER_4K, &frame) == STATUS_OK);
-	page_free(world.host, frame);
 }
 
 /* On CPU 0. What it frees after the question is there for all. */

@@ -189,10 +189,11 @@ static bool name_folio(const void *address, char *name, size_t bytes)
 {
 	const struct section *section = &world.host->sections[0];
 	uint64_t offset = (uint64_t)address - (uint64_t)section->folios;
-	uint64_t frame = section->first + offset / sizeof(struct folio);
-	static const char *const fields[] = { "flags", "refcount", "mapcount", "next", "previous" };
+	uint64_t frame = offset / sizeof(struct folio);
+	static const char *const fields[] = { "flags", "refcount", "file", "index", "mapcount",
+					      "next", "previous" };
 
-	if (offset >= section->count * sizeof(struct folio))
+	if (frame < section->first || frame - section->first >= section->count)
 		return false;
 	snprintf(name, bytes, "folio[0x%lx].%s", frame, fields[offset % sizeof(struct folio) / 4]);
 	return true;

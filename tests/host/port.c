@@ -9,15 +9,14 @@
 
 #include "tests/host/arena.h"
 
-static _Thread_local unsigned this_cpu;
+_Thread_local unsigned port_thread_cpu;
 static _Thread_local jmp_buf catcher;
 static _Thread_local bool catching, caught;
 static _Thread_local char message[256];
 static bool show_log;
 static void (*at_look)(void);
 
-unsigned port_cpu(void) { return this_cpu; }
-void port_set_cpu(unsigned cpu) { this_cpu = cpu; }
+void port_set_cpu(unsigned cpu) { port_thread_cpu = cpu; }
 void port_look_hook(void (*hook)(void)) { at_look = hook; }
 void port_log_show(bool show) { show_log = show; }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "tests/host/arena.h"
@@ -12,7 +13,7 @@
 enum { FRAMES = 4096 };
 
 static struct arena arena;
-static pfn_t frames[FRAMES];
+static struct block frames[FRAMES];
 
 static int open_arena(void **state)
 {
@@ -36,8 +37,8 @@ static int abandon(void **state)
 	return 0;
 }
 
-static struct host_cpu *list(unsigned cpu) { return &arena.host->cpus[cpu]; }
-static uint32_t kept(unsigned cpu) { return atomic_read(&list(cpu)->kept); }
+static struct host_cpu *cpu_of(unsigned cpu) { return &arena.host->cpus[cpu]; }
+static uint32_t kept(unsigned cpu) { return kept_frames(atomic_read(&cpu_of(cpu)->kept)); }
 
 static uint64_t pages_free(void)
 {
@@ -47,9 +48,9 @@ static uint64_t pages_free(void)
 	return stats.pages_free;
 }
 
-static pfn_t take(void)
+static struct block take(void)
 {
-	pfn_t frame = pfn(0);
+	struct block frame = { 0 };
 
 	assert_int_equal(page_alloc(arena.host, ORDER_4K, &frame), STATUS_OK);
 	return frame;
@@ -73,24 +74,23 @@ static void free_frames(unsigned first, unsigned end)
 
 static bool refused(unsigned order)
 {
-	pfn_t none;
+	struct block none;
 
 	return page_alloc(arena.host, order, &none) == STATUS_NO_MEMORY;
 }
 
 /* ------------------------------------------------------------------ at peace */
 
-static void half_a_list_at_a_time(void **state)
+static void some_at_a_time(void **state)
 {
-	pfn_t first = take(), second = take();
+	struct block first = take(), second = take();
 
 	(void)state;
 	assert_int_equal(kept(0), KEPT_MAX / 2 - 1);
-	assert_int_equal(second.raw, first.raw + 1);	/* as they lie in memory */
 	page_free(arena.host, first);
 	page_free(arena.host, second);
-	assert_int_equal(take().raw, second.raw);	/* the warmest first */
-	assert_int_equal(take().raw, first.raw);
+	assert_int_equal(take().head.raw, second.head.raw);	/* the warmest first */
+	assert_int_equal(take().head.raw, first.head.raw);
 	page_free(arena.host, first);
 	page_free(arena.host, second);
 }
@@ -114,14 +114,14 @@ static void never_too_many(void **state)
 /* Whose memory a CPU gives back does not matter: it is its own then. */
 static void freed_elsewhere(void **state)
 {
-	pfn_t frame = take();
+	struct block frame = take();
 
 	(void)state;
 	port_set_cpu(MAX_CPUS - 1);
 	page_free(arena.host, frame);
 	assert_int_equal(kept(MAX_CPUS - 1), 1);
 	host_verify(arena.host);
-	assert_int_equal(take().raw, frame.raw);
+	assert_int_equal(take().head.raw, frame.head.raw);
 	page_free(arena.host, frame);
 }
 
@@ -130,7 +130,7 @@ static void a_host_that_keeps_nothing(void **state)
 	(void)state;
 	page_keep(arena.host, 0);
 	for (unsigned turn = 0; turn < 2; turn++) {
-		pfn_t frame = take();
+		struct block frame = take();
 
 		assert_int_equal(arena.host->pages_free, arena.pages_free - 1);
 		page_free(arena.host, frame);
@@ -154,25 +154,32 @@ static void refused_by_the_watch(void **state)
 
 /* ------------------------------------------------------------------ when memory is short */
 
+static int by_frame(const void *a, const void *b)
+{
+	const struct block *one = a, *other = b;
+
+	return one->head.raw < other->head.raw ? -1 : one->head.raw > other->head.raw;
+}
+
 /* A block of order 3, freed in pieces that the CPU keeps. */
 static unsigned block_in_pieces(void)
 {
 	unsigned count = take_all(), first = 0;
 
-	while (frames[first].raw & 7)
+	qsort(frames, count, sizeof(frames[0]), by_frame);
+	while (frames[first].head.raw & 7)
 		first++;
-	for (unsigned i = 0; i < 8; i++)
-		assert_int_equal(frames[first + i].raw, frames[first].raw + i);
+	assert_int_equal(frames[first + 7].head.raw, frames[first].head.raw + 7);
 	free_frames(first, first + 8);
 	memmove(&frames[first], &frames[first + 8], (count - first - 8) * sizeof(frames[0]));
-	assert_int_equal(kept(0), 8);
+	assert_int_equal(kept(0), 7);	/* the first one went further: memory was short */
 	return count - 8;
 }
 
 static void own_frames_make_a_block(void **state)
 {
 	unsigned count = block_in_pieces();
-	pfn_t block;
+	struct block block;
 
 	(void)state;
 	assert_true(refused(4));
@@ -185,7 +192,7 @@ static void own_frames_make_a_block(void **state)
 static void refused_once(void **state)
 {
 	unsigned count = block_in_pieces();
-	pfn_t frame;
+	struct block frame;
 
 	(void)state;
 	assert_true(refused(ORDER_2M));
@@ -194,9 +201,12 @@ static void refused_once(void **state)
 	assert_int_equal(kept(0), 7);
 	assert_true(refused(ORDER_2M));
 	assert_int_equal(kept(0), 7);
-	page_free(arena.host, frame);
-	assert_true(refused(ORDER_2M));		/* something was freed: it may be had now */
+	page_free(arena.host, frame);		/* it may be had now */
+	frame = take();
+	assert_int_equal(kept(0), 7);
+	assert_true(refused(ORDER_2M));
 	assert_int_equal(kept(0), 0);
+	page_free(arena.host, frame);
 	free_frames(0, count);
 }
 
@@ -233,29 +243,31 @@ static void others_give_back(void **state)
 static void damage_is_seen(void **state)
 {
 	static struct folio *folio;			/* static: they outlive a longjmp */
+	static struct block used;
 
 	(void)state;
+	used = take();
 	page_free(arena.host, take());
-	atomic_add(&list(1)->kept, 2);
-	assert_true(panics(host_verify(arena.host), "kept_pages == before.pages"));
+	atomic_add(&cpu_of(1)->kept, 2);
+	assert_true(panics(host_verify(arena.host), "census.kept_pages == kept"));
 	arena.host->lock = (spinlock_t){ 0 };
 
 	/* Another CPU is about to change its list: nothing can be said. */
-	atomic_add(&list(1)->changes, 1);
+	atomic_add(&cpu_of(1)->kept, KEPT_CHANGE);
 	host_verify(arena.host);
-	atomic_sub(&list(1)->changes, 1);
-	atomic_sub(&list(1)->kept, 2);
+	atomic_sub(&cpu_of(1)->kept, KEPT_CHANGE);
+	atomic_sub(&cpu_of(1)->kept, 2);
 
-	folio = page_folio(arena.host, pfn(list(0)->first));
+	folio = cpu_of(0)->frames[0].folio;
 	atomic_write(&folio->flags, FOLIO_USED);
-	assert_true(panics(host_verify(arena.host), "kept_pages == before.pages"));
+	assert_true(panics(host_verify(arena.host), "census.kept_pages == kept"));
 	arena.host->lock = (spinlock_t){ 0 };
 	atomic_write(&folio->flags, FOLIO_KEPT);
-	folio->next = NO_FRAME;
-	assert_true(panics(host_verify(arena.host), "!kept"));
+	cpu_of(0)->frames[0].head.raw++;
+	assert_true(panics(host_verify(arena.host), "== frame->folio"));
 	arena.host->lock = (spinlock_t){ 0 };
-	folio->next = list(0)->first;
-	assert_true(panics(host_verify(arena.host), "kept && folio"));
+	cpu_of(0)->frames[0] = used;
+	assert_true(panics(host_verify(arena.host), "FOLIO_KEPT"));
 }
 
 #define IN_ARENA(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
@@ -263,7 +275,7 @@ static void damage_is_seen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_ARENA(half_a_list_at_a_time),
+		IN_ARENA(some_at_a_time),
 		IN_ARENA(never_too_many),
 		IN_ARENA(freed_elsewhere),
 		IN_ARENA(a_host_that_keeps_nothing),

@@ -184,7 +184,7 @@ static void spins(void (*operation)(void)) NOT_CHECKED
 	port_look_hook(NULL);
 }
 
-static pfn_t frame;
+static struct block frame;
 
 static void op_alloc(void) { assert_int_equal(page_alloc(arena.host, 1, &frame), STATUS_OK); }
 static void op_alloc_one(void) { assert_int_equal(page_alloc(arena.host, 0, &frame), STATUS_OK); }
@@ -203,31 +203,32 @@ static void of_a_host(void **state)
 
 static void no_wait(void) { fail(); }
 
+static uint32_t kept(void) { return kept_frames(atomic_read(&arena.host->cpus[0].kept)); }
+
 /* A CPU's own frames need no lock, until there are none, or too many. */
 static void of_a_list(void **state) NOT_CHECKED
 {
-	const atomic32_t *kept = &arena.host->cpus[0].kept;
-	pfn_t frames[3 * KEPT_MAX];
+	static struct block frames[3 * KEPT_MAX];
 	unsigned count = 0;
 
 	(void)state;
-	for (; count <= KEPT_MAX || atomic_read(kept); count++)
+	for (; count <= KEPT_MAX || kept(); count++)
 		assert_int_equal(page_alloc(arena.host, 0, &frames[count]), STATUS_OK);
 	spins(op_alloc_one);
 	frames[count++] = frame;
-	assert_true(atomic_read(kept) > 0);
+	assert_true(kept() > 0);
 
 	port_look_hook(no_wait);
 	spin_lock(&arena.host->lock);
-	for (; atomic_read(kept); count++)
+	for (; kept(); count++)
 		assert_int_equal(page_alloc(arena.host, 0, &frames[count]), STATUS_OK);
-	while (atomic_read(kept) < KEPT_MAX)
+	while (kept() < KEPT_MAX)
 		page_free(arena.host, frames[--count]);
 	spin_unlock(&arena.host->lock);
 
 	frame = frames[--count];
 	spins(op_free);
-	assert_in_range(atomic_read(kept), 1, KEPT_MAX - 1);
+	assert_in_range(kept(), 1, KEPT_MAX - 1);
 	while (count)
 		page_free(arena.host, frames[--count]);
 }
