@@ -34,6 +34,7 @@ help:
 	@echo 'make run     build, choose an engine, boot, run a guest, end with a summary'
 	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
 	@echo 'make check   the part of it that needs no emulator, for every commit'
+	@echo 'make bench   what paths cost, in instructions; build/bench.json (ENGINE= MEM=)'
 	@echo 'make explore every interleaving of the scenarios (T= BOUND= MODEL= ENGINE= REPLAY= SHARD=i/n)'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'
@@ -71,7 +72,7 @@ check:
 test:
 	$(SETUP) python build check fuzz test
 	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS) \
-		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS)
+		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS) $(BUILD)/bench/step
 	@$(PYTHON) tests/tools/test.py
 
 clean:
@@ -81,7 +82,7 @@ clean:
 
 IMAGE_SOURCES := $(wildcard boot/*.[cS] vmx/*.[cS] mm/*.c mm/base/*.c ept/*.c guest/machine/*.c \
 	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft*.c \
-	    tests/host/agree*.c)
+	    tests/host/agree*.c tests/bench/bench.c tests/bench/on_*.c tests/bench/image.c)
 IMAGE_OBJECTS := $(IMAGE_SOURCES:%=$(BUILD)/image/%.o)
 
 $(BUILD)/image/%.o: % Makefile
@@ -135,12 +136,13 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 
 # ---------------------------------------------------------------- what has rules of its own
 
--include tests/explore/rules.mk tests/mutants/rules.mk tests/fuzz/rules.mk
+-include tests/explore/rules.mk tests/mutants/rules.mk tests/fuzz/rules.mk tests/bench/rules.mk
 
 # ---------------------------------------------------------------- checks
 
 CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \
-	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) $(wildcard tests/unit/*.c))
+	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) tests/bench/step.c \
+	    $(wildcard tests/unit/*.c))
 
 $(BUILD)/clang/image/%.o: % Makefile
 	@mkdir -p $(@D)
@@ -151,7 +153,7 @@ $(BUILD)/clang/host/%.o: % Makefile
 
 .PHONY: checks objects clang-objects unit layers globals rot
 checks: objects clang-objects unit layers globals rot $(BUILD)/tools.passed \
-	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed
+	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed $(BUILD)/bench/step
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)

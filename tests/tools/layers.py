@@ -17,7 +17,7 @@ EPT_PUBLIC = ["ept/ept.h", "ept/port.h"]
 VMX_PUBLIC = ["vmx/vmx.h", "vmx/vm.h", "vmx/vcpu.h", "vmx/exit.h", "vmx/port.h"]
 GUEST_PUBLIC = ["guest/abi.h", "guest/load/load.h", "guest/load/text.h", "guest/machine/machine.h",
                 "guest/machine/payload.h"]
-TEST_PUBLIC = ["tests/tap.h", "tests/host/*.h"]
+TEST_PUBLIC = ["tests/tap.h", "tests/host/*.h", "tests/bench/image.h"]
 
 # folder: what its files may include. The longest matching folder decides.
 MAY_INCLUDE = {
@@ -33,6 +33,7 @@ MAY_INCLUDE = {
     "tests": ["*"],
     "tests/host": ["*"], "tests/unit": ["*"], "tests/boot": ["*"], "tests/scenario": ["*"],
     "tests/tools": ["*"], "tests/explore": ["*"], "tests/mutants": ["*"], "tests/fuzz": ["*"],
+    "tests/bench": ["*"],
 }
 
 # What a freestanding compiler provides, and the declarations of boot/string.c's functions.

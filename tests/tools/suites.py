@@ -98,6 +98,7 @@ def programs() -> list:
                 one_test=True),
         Program("explore/selftest", [str(ROOT / "build/explore/selftest")]),
         Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 900),
+        Program("bench", ["python3", "-B", "tests/tools/bench.py", "--smoke"], one_test=True),
         Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
         Program("check/globals", ["python3", "-B", "tests/tools/no_globals.py", "build/image"],

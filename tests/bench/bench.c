@@ -1,0 +1,66 @@
+/*
+ * The order of a measurement: set up, run once for the lists and caches of software to fill, then some
+ * rounds, of which the cheapest counts: an interrupt may come between. What the body costs besides
+ * is taken off.
+ */
+#include "tests/bench/bench.h"
+
+enum { ROUNDS = 4 };
+
+static void do_nothing(struct host *host) { (void)host; }
+
+enum status bench_no_alloc(struct host *host, unsigned order, struct block *out)
+{
+	(void)host, (void)order, (void)out;
+	return STATUS_OK;
+}
+
+void bench_no_free(struct host *host, struct block block)
+{
+	(void)host, (void)block;
+}
+
+static uint64_t cheapest(void (*body)(struct host *host), struct host *host,
+			 bench_measure *measure)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		uint64_t cost = measure(body, host);
+
+		best = cost < best ? cost : best;
+	}
+	return best;
+}
+
+static struct bench_figure run_one(const struct benchmark *benchmark, struct host *host,
+				   bench_measure *measure)
+{
+	uint64_t operations = benchmark->operations ? benchmark->operations : 1;
+
+	if (benchmark->setup)
+		benchmark->setup(host);
+	benchmark->body(host);
+
+	uint64_t besides = cheapest(benchmark->besides ? benchmark->besides : do_nothing, host,
+				    measure);
+	uint64_t cost = cheapest(benchmark->body, host, measure) - besides;
+
+	if (benchmark->end)
+		benchmark->end(host);
+	return (struct bench_figure){
+		.of = benchmark,
+		.tenths = (cost * 10 + operations / 2) / operations,
+		.operations = operations * ROUNDS,
+	};
+}
+
+void bench_run(struct host *host, bench_measure *measure,
+	       void (*report)(const struct bench_figure *figure))
+{
+	for (const struct benchmark *b = benchmarks_start; b < benchmarks_end; b++) {
+		struct bench_figure figure = run_one(b, host, measure);
+
+		report(&figure);
+	}
+}

@@ -1,0 +1,67 @@
+/*
+ * In the image: the benchmarks on a host of 64 MiB made of one large folio of the machine's, so that
+ * nothing of this boot has been there before. For the console's `bench`, and as a test that they run.
+ */
+#include "boot/boot.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/image.h"
+#include "tests/tap.h"
+
+enum { HOST_ORDER = 14 };		/* 64 MiB */
+
+static uint64_t measure(void (*body)(struct host *host), struct host *host)
+{
+	uint64_t start = tsc_now();
+
+	body(host);
+	return tsc_now() - start;
+}
+
+/* False: there is no such folio. */
+static bool run_on_fresh_host(void (*report)(const struct bench_figure *figure))
+{
+	struct host *host;
+	pfn_t first;
+
+	if (folio_alloc(boot_host(), HOST_ORDER, &first) != STATUS_OK)
+		return false;
+
+	const struct ram_range ram = { pfn_to_hpa(first),
+				       pfn_to_hpa(pfn_add(first, UINT64_C(1) << HOST_ORDER)) };
+
+	check(host_create(&ram, 1, &host) == STATUS_OK);
+	bench_run(host, measure, report);
+	host_verify(host);
+	folio_put(boot_host(), first);
+	return true;
+}
+
+static void print_figure(const struct bench_figure *figure)
+{
+	print("# stat %s %lu.%lu ticks\n", figure->of->name, (unsigned long)figure->tenths / 10,
+	      (unsigned long)figure->tenths % 10);
+	print("# stat %s.n %lu operations\n", figure->of->name, (unsigned long)figure->operations);
+}
+
+void bench_host(void)
+{
+	if (!run_on_fresh_host(print_figure))
+		print("bench: no 64 MiB in one piece for the host's figures\n");
+}
+
+static unsigned figures;
+
+static void expect_figure(const struct bench_figure *figure)
+{
+	expect(figure->tenths > 0);
+	figures++;
+}
+
+BOOT_TEST("bench/host", NEEDS_NOTHING)
+{
+	figures = 0;
+	if (!run_on_fresh_host(expect_figure))
+		tap_skip("no 64 MiB in one piece");
+	else
+		expect_equal(figures, benchmarks_end - benchmarks_start);
+}

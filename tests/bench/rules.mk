@@ -1,0 +1,25 @@
+# The benchmarks on this machine: build/bench/step, optimized as the image is, without sanitizers.
+# Included by the Makefile; tests/bench/README.md.
+
+BENCH_CFLAGS  := $(COMMON) -O2 -fno-strict-aliasing -fno-pie
+BENCH_SOURCES := $(wildcard mm/*.c mm/base/*.c tests/bench/on_*.c) tests/bench/bench.c \
+	    tests/bench/step.c tests/host/arena.c tests/host/port.c
+
+$(BUILD)/bench/%.o: % Makefile tests/bench/rules.mk
+	@mkdir -p $(@D)
+	@$(CC) $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+# The table that linker.ld makes in the image.
+$(BUILD)/bench/step: $(BENCH_SOURCES:%=$(BUILD)/bench/%.o)
+	@$(CC) -no-pie -Wl,--defsym=benchmarks_start=__start_benchmarks \
+		-Wl,--defsym=benchmarks_end=__stop_benchmarks -o $@ $^
+
+# One CPU: on Bochs counts then repeat exactly.
+BENCH_RUN := EXEC='bench; quit' CPUS=1 GUEST= INITRD= CMDLINE=
+
+.PHONY: bench
+bench:
+	$(SETUP) python
+	@$(BENCH_RUN) $(PYTHON) tests/tools/run.py --check
+	$(SETUP) build $$($(BENCH_RUN) $(PYTHON) tests/tools/run.py --needs)
+	$(AGAIN) -s $(BUILD)/foliovisor.elf payloads $(BUILD)/bench/step
+	@$(BENCH_RUN) $(PYTHON) tests/tools/bench.py

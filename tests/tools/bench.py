@@ -1,0 +1,169 @@
+"""`make bench`: what paths cost, hosted and in the image side by side; build/bench.json.
+
+	bench.py		step through them here, run the image's `bench`, print, write
+	bench.py --smoke	does stepping work, is what would be written well-formed; no word if so
+
+Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's from
+`# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
+the TSC is an instruction.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import engines
+import options as variables
+
+STEP = variables.ROOT / "build/bench/step"
+JSON_FILE = variables.ROOT / "build/bench.json"
+SMALL_MIB, LARGE_MIB = 64, 65536
+SCALE_MOST = 1.1		# large to small, and back
+STAT = re.compile(r"# stat (\w+)(\.n|\.target)? ([0-9]+(?:\.[0-9]+)?) (\S+)$")
+
+
+@dataclass
+class Figure:
+    value: float = 0
+    unit: str = ""
+    operations: int = 0
+    target: float = 0		# 0: none
+
+
+def read_figures(lines: list) -> dict:
+    """Name -> Figure, of a run's lines; other lines are passed over."""
+    figures: dict = {}
+    for line in lines:
+        found = STAT.match(line.strip())
+        if not found:
+            continue
+        name, kind, value, unit = found.groups()
+        figure = figures.setdefault(name, Figure())
+        if kind == ".n":
+            figure.operations = int(float(value))
+        elif kind == ".target":
+            figure.target = float(value)
+        else:
+            figure.value, figure.unit = float(value), unit
+    # A benchmark says how many operations it measured.
+    return {name: figure for name, figure in figures.items() if figure.operations and figure.unit}
+
+
+def output_of(command: list) -> list:
+    """Its lines; what it says besides goes to the terminal. It must end well."""
+    process = subprocess.run(command, cwd=variables.ROOT, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, check=False)
+    lines = process.stdout.decode(errors="replace").replace("\r", "").splitlines()
+    if process.returncode:
+        sys.exit(f"bench: {' '.join(command)}: exit status {process.returncode}; the last line: "
+                 + (lines[-1] if lines else "(none)"))
+    return lines
+
+
+def stepped(mebibytes: int) -> dict:
+    figures = read_figures(output_of([str(STEP), str(mebibytes)]))
+    if not figures:
+        sys.exit("bench: nothing was measured by single steps")
+    return figures
+
+
+def image_figures(engine: str) -> dict:
+    figures = read_figures(output_of([sys.executable, "-B", "tests/tools/run.py"]))
+    for figure in figures.values():
+        if engine == "bochs":
+            figure.unit = figure.unit.replace("ticks", "instructions")
+    return figures
+
+
+# ---------------------------------------------------------------- what is shown, what is written
+
+def over(figure: "Figure | None", target: float) -> bool:
+    return bool(figure and target and figure.value > target)
+
+
+def cell(figure: "Figure | None", target: float) -> str:
+    if not figure:
+        return "-"
+    return f"{figure.value:.1f}" + ("!" if over(figure, target) else " ")
+
+
+def table(small: dict, large: dict, image: dict, engine: str) -> list:
+    """One line a benchmark; a figure above its target, or a ratio far from 1, is marked with !."""
+    lines = [f"{'':26}{'hosted':>10}{'64 GiB':>10}{'ratio':>8}{engine:>10}{'target':>9}"]
+    for name in sorted(small) + [name for name in image if name not in small]:
+        here, far, there = small.get(name), large.get(name), image.get(name)
+        target = here.target if here else 0
+        ratio = far.value / here.value if here and far and here.value else 0
+        skewed = ratio and not 1 / SCALE_MOST <= ratio <= SCALE_MOST
+        lines.append(f"{name:26}{cell(here, target):>10}{cell(far, target):>10}"
+                     f"{f'{ratio:.2f}' if ratio else '-':>7}{'!' if skewed else ' '}"
+                     f"{cell(there, target):>10}{f'{target:.0f}' if target else '-':>9}".rstrip())
+    return lines
+
+
+def revision() -> str:
+    try:
+        words = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(words, cwd=variables.ROOT, capture_output=True, check=True,
+                              text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def document(small: dict, large: dict, image: dict, engine: str) -> dict:
+    """bench.json: the image's figures by their names, the stepped ones by names of their own."""
+    named = dict(image)
+    named.update({f"hosted_{name}": figure for name, figure in small.items()})
+    named.update({f"hosted_64g_{name}": figure for name, figure in large.items()})
+    return {"revision": revision(), "engine": engine,
+            "cpu": engines.BOCHS_DEFAULT_MODEL if engine == "bochs" else
+            "host" if engine == "kvm" else "max",
+            "results": [{"name": name, "value": figure.value, "unit": figure.unit,
+                         "n": figure.operations} for name, figure in named.items()]}
+
+
+def form_errors(found: dict) -> list:
+    """What keeps this from being a bench.json."""
+    errors = [f"{key}: expected a text" for key in ("revision", "engine", "cpu")
+              if not isinstance(found.get(key), str) or not found[key]]
+    results = found.get("results")
+    if not isinstance(results, list) or not results:
+        return errors + ["results: expected some"]
+    kinds = {"name": str, "value": float, "unit": str, "n": int}
+    for result in results:
+        if not isinstance(result, dict) or set(result) != set(kinds):
+            errors.append(f"{result}: expected {', '.join(kinds)}")
+            continue
+        errors += [f"{result['name']}: {key} is {result[key]!r}" for key, kind in kinds.items()
+                   if not isinstance(result[key], kind)]
+    names = [result["name"] for result in results if isinstance(result, dict)]
+    return errors + [f"{name}: twice" for name in set(names) if names.count(name) > 1]
+
+
+def smoke() -> int:
+    text = json.dumps(document(stepped(SMALL_MIB), {}, {}, "bochs"))
+    errors = form_errors(json.loads(text))
+    for error in errors:
+        print(error)
+    return 1 if errors else 0
+
+
+def main() -> int:
+    if "--smoke" in sys.argv:
+        return smoke()
+    chosen = variables.read(dict(os.environ))
+    engine = engines.choose(chosen.engine, chosen.firmware, False, chosen.mem)[0]
+    print("bench: instructions, hosted by single steps, in the image by the TSC", flush=True)
+    small, large, image = stepped(SMALL_MIB), stepped(LARGE_MIB), image_figures(engine)
+    print("\n".join(table(small, large, image, engine)))
+    JSON_FILE.write_text(json.dumps(document(small, large, image, engine), indent=1) + "\n")
+    print(f"bench: written to {JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or "
+          "not the same on 64 GiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
