@@ -134,6 +134,7 @@ static void process_stores(void)
 	uint64_t value = 7;
 
 	stored = soft_process(&world.cpus[0], world.space, page_hva(0), ACCESS_WRITE, &value);
+	soft_process_leave(&world.cpus[0], world.space);
 	check(stored == STATUS_OK || stored == STATUS_NO_ACCESS);
 }
 

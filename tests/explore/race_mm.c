@@ -102,6 +102,7 @@ static void process_stores(void)
 
 	check(soft_process(&world.cpus[0], world.space, page_hva(0), ACCESS_WRITE, &value) ==
 	      STATUS_OK);
+	soft_process_leave(&world.cpus[0], world.space);
 }
 
 static void split(void)

@@ -17,6 +17,20 @@ static void open_owned(void)
 	put(5);
 }
 
+/* The same on a processor with a TLB: what it has cached serves both stores. */
+static void soft_put(uint64_t page, uint64_t value)
+{
+	check(soft_process(&world.cpus[0], world.space, page_hva(page), ACCESS_WRITE, &value) ==
+	      STATUS_OK);
+}
+
+static void put_six_and_seven(void)
+{
+	soft_put(0, 6);
+	soft_put(0, 7);
+	soft_process_leave(&world.cpus[0], world.space);
+}
+
 /* ------------------------------------------------------------------ another frame */
 
 SCENARIO(process_migrate, .rule = "a page is copied when no CPU can store to it any more (I6)",
@@ -36,6 +50,16 @@ static void discard_first(void)
 {
 	check(space_discard(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
 }
+
+static void open_cached(void)
+{
+	open_owned();
+	soft_host_init(&world.cpus[0], world.space);
+}
+
+SCENARIO(process_migrate_tlb, .rule = "a page is copied when no TLB has it (I6)",
+	 .setup = open_cached, .actors = { put_six_and_seven, migrate_first },
+	 .verify = verify_seven, .name_word = world_name);
 
 SCENARIO(process_discard, .rule = "a frame, and a table, is freed when no CPU can use it (I8)",
 	 .setup = open_owned, .actors = { load, discard_first }, .verify = world_verify,
@@ -79,6 +103,16 @@ static void verify_written(void)
 	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK && value == 7);
 	world_verify();
 }
+
+static void open_shared_cached(void)
+{
+	open_shared();
+	soft_host_init(&world.cpus[0], world.space);
+}
+
+SCENARIO(process_writeback_tlb, .rule = "no CPU stores by a W that it had cached (I6)",
+	 .setup = open_shared_cached, .actors = { put_six_and_seven, sync_file },
+	 .verify = verify_written, .name_word = world_name);
 
 SCENARIO(process_writeback, .rule = "no CPU stores behind a page that was cleaned (I6)",
 	 .setup = open_shared, .actors = { put_seven, sync_file }, .verify = verify_written,

@@ -149,11 +149,13 @@ MUST_USE enum fault_result soft_run(struct soft_cpu *cpu, struct soft_step *step
 /* ------------------------------------------------------------------ a host process on it */
 
 /*
- * By a CPU of soft_host_init: what page faults the space can serve are served (Linux:
- * handle_mm_fault), the others come back. STATUS_OK: done. Takes and drops space->lock.
+ * By a CPU of soft_host_init: what page faults the space can serve are served (space_fault), the
+ * others come back. STATUS_OK: done, and the CPU stays inside the space's tables, with all that it has
+ * cached of them: before its thread calls anything else of mm, soft_process_leave.
  */
 MUST_USE enum status soft_process(struct soft_cpu *cpu, struct space *space, hva_t address,
 				  enum access access, uint64_t *value);
+void soft_process_leave(struct soft_cpu *cpu, struct space *space);
 
 /*
  * In the image (tests/boot/test_soft.c): guests on soft CPUs, and a host that takes their memory

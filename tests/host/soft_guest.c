@@ -131,16 +131,37 @@ enum fault_result soft_run(struct soft_cpu *cpu, struct soft_step *steps, unsign
 
 /* ------------------------------------------------------------------ a host process on it */
 
+/* MOV to CR3, and nothing of what was cached before is left. */
+static void process_enter(struct soft_cpu *cpu, struct space *space)
+{
+	hpa_t root = space_enter(space);
+
+	soft_flush_linear(cpu);
+	check(root.raw == cpu->cr3);
+	cpu->inside = true;
+}
+
+void soft_process_leave(struct soft_cpu *cpu, struct space *space)
+{
+	if (cpu->inside)
+		space_leave(space);
+	cpu->inside = false;
+}
+
 enum status soft_process(struct soft_cpu *cpu, struct space *space, hva_t address,
 			 enum access access, uint64_t *value)
 {
 	for (;;) {
+		if (!cpu->inside)
+			process_enter(cpu, space);
+
 		struct soft_exit exit = soft_linear_access(cpu, address.raw, access, value);
 
 		if (exit.kind == SOFT_DONE)
 			return STATUS_OK;
 		check(exit.kind == SOFT_PAGE_FAULT);
-		enum status status = fault_in(space, address.raw, access);
+		soft_process_leave(cpu, space);
+		enum status status = space_fault(space, address, access);
 
 		if (status != STATUS_OK)
 			return status;
