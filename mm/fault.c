@@ -10,6 +10,7 @@
  * install; what was found first is looked at again under the lock, and if it has changed the fault
  * ends without a trace: whoever asked walks again.
  */
+#include "mm/reclaim.h"
 #include "mm/tlb.h"
 
 struct fault {
@@ -67,6 +68,8 @@ static enum status install(struct space *space, const struct fault *fault, pte_t
 
 	table_change(space, fault->address, (struct place){ slot, pte_empty(), level },
 		     pte_touched(leaf, fault->access), CONTENT_STAYS, &gather);
+	if (atomic_read(&page_known(space->host, pte_frame(leaf))->flags) & FOLIO_ANON)
+		lru_add(space->host, pte_frame(leaf));
 	return STATUS_OK;
 }
 
@@ -251,6 +254,7 @@ static void exchange(struct space *space, const struct fault *fault, pfn_t copy)
 		     &gather);
 	gather_finish(&gather);
 	notifier_end(space, &range);
+	lru_add(space->host, copy);
 }
 
 static enum status copy_on_write(struct space *space, const struct fault *fault, pfn_t frame)
@@ -337,7 +341,7 @@ static enum status write_fault(struct space *space, const struct fault *fault)
 
 /* ------------------------------------------------------------------ which */
 
-enum status fault_in(struct space *space, uint64_t address, enum access access)
+static enum status handle(struct space *space, uint64_t address, enum access access)
 {
 	struct fault fault = { .address = address, .access = access };
 
@@ -351,4 +355,15 @@ enum status fault_in(struct space *space, uint64_t address, enum access access)
 	if (pte_leaf(fault.place.pte, fault.place.level))
 		return write_fault(space, &fault);
 	return fault.vma.file ? file_fault(space, &fault) : zero_fault(space, &fault);
+}
+
+/* Nothing is held by now, neither locks nor a folio: reclaim may write, and wait. */
+enum status fault_in(struct space *space, uint64_t address, enum access access)
+{
+	enum status status;
+
+	do {
+		status = handle(space, address, access);
+	} while (status == STATUS_NO_MEMORY && reclaim_for(space, address));
+	return status;
 }

@@ -18,6 +18,7 @@
  * for the one before could be overtaken by its older content.
  */
 #include "mm/file.h"
+#include "mm/lru.h"
 #include "mm/rmap.h"
 
 enum { BITS = 64 };
@@ -54,45 +55,6 @@ enum status file_create(struct host *host, struct store *store, uint64_t pages, 
 	host->file_count++;
 	spin_unlock(&host->files_lock);
 	*out = file;
-	return STATUS_OK;
-}
-
-/*
- * One page leaves its file, content and all. Whoever still has a reference finds, under the folio's lock,
- * that it is nobody's. Linux: truncate_inode_folio, __filemap_remove_folio.
- */
-static void drop_page(struct file *file, uint64_t index)
-{
-	struct host *host = file->host;
-	pfn_t frame = pfn(file->cache[index]);
-	struct folio *folio = page_folio(host, frame);
-
-	folio_lock(host, frame);
-	await(!(atomic_read(&folio->flags) & FOLIO_WRITEBACK));
-	spin_lock(&file->lock);
-	file->cache[index] = NO_FRAME;
-	file->cached--;
-	folio->file = NO_FRAME;
-	spin_unlock(&file->lock);
-	folio_unlock(host, frame);
-	folio_put(host, frame);
-}
-
-enum status file_destroy(struct file *file)
-{
-	struct host *host = file->host;
-
-	if (atomic_read(&file->vmas))
-		return STATUS_EXISTS;
-	spin_lock(&host->files_lock);
-	list_remove(&file->link);
-	host->file_count--;
-	spin_unlock(&host->files_lock);
-	await(!atomic_read(&file->users));
-	for (uint64_t i = 0; i < file->pages; i++)
-		if (file->cache[i] != NO_FRAME)
-			drop_page(file, i);
-	folio_put(host, ptr_to_pfn(file));
 	return STATUS_OK;
 }
 
@@ -191,7 +153,9 @@ static enum status add_to_cache(struct file *file, uint64_t index, uint32_t *out
 	if (*out != frame.raw)
 		folio_get(file->host, pfn(*out));
 	spin_unlock(&file->lock);
-	if (*out != frame.raw)
+	if (*out == frame.raw)
+		lru_add(file->host, frame);
+	else
 		folio_put(file->host, frame);
 	return STATUS_OK;
 }
@@ -261,29 +225,54 @@ static void end_writeback(struct file *file, pfn_t frame, enum status status)
 	set_tag(file, TAG_WRITEBACK, folio->index, false);
 	if (status != STATUS_OK)
 		file->failed = true;
-	atomic_and(&folio->flags, ~FOLIO_WRITEBACK);
+	uint32_t flags = atomic_and(&folio->flags, ~(FOLIO_WRITEBACK | FOLIO_RECLAIM));
+
 	spin_unlock(&file->lock);
+	if (flags & FOLIO_RECLAIM)
+		lru_rotate(file->host, frame);
+}
+
+/* Of a locked folio, unlocked afterwards. True: it was dirty, and its content is to be written. */
+static bool begin_output(struct file *file, pfn_t frame)
+{
+	bool dirty = folio_clear_dirty_for_io(file->host, frame);
+
+	if (dirty) {
+		start_writeback(file, frame);
+	} else {
+		/* Noted by one whose mark an earlier writeback has taken. */
+		spin_lock(&file->lock);
+		settle_dirty_tag(file, page_folio(file->host, frame));
+		spin_unlock(&file->lock);
+	}
+	folio_unlock(file->host, frame);
+	return dirty;
+}
+
+static enum status write_page(struct file *file, pfn_t frame)
+{
+	return transfer(file, page_folio(file->host, frame)->index, pfn_to_ptr(frame), false);
 }
 
 /* A page that is noted as dirty, with a reference for us. */
 static void write_back(struct file *file, pfn_t frame)
 {
-	struct host *host = file->host;
-	struct folio *folio = page_folio(host, frame);
+	const struct folio *folio = page_folio(file->host, frame);
 
-	folio_lock(host, frame);
+	folio_lock(file->host, frame);
 	await(!(atomic_read(&folio->flags) & FOLIO_WRITEBACK));
-	if (!folio_clear_dirty_for_io(host, frame)) {
-		/* Noted by one whose mark an earlier writeback has taken. */
-		spin_lock(&file->lock);
-		settle_dirty_tag(file, folio);
-		spin_unlock(&file->lock);
-		folio_unlock(host, frame);
+	if (begin_output(file, frame))
+		end_writeback(file, frame, write_page(file, frame));
+}
+
+/* For reclaim. A page that can't be written stays dirty, and in memory: nobody has asked to be told. */
+void file_pageout(struct file *file, pfn_t frame)
+{
+	if (!begin_output(file, frame))
 		return;
-	}
-	start_writeback(file, frame);
-	folio_unlock(host, frame);
-	end_writeback(file, frame, transfer(file, folio->index, pfn_to_ptr(frame), false));
+	if (write_page(file, frame) != STATUS_OK)
+		folio_mark_dirty(file->host, frame);
+	end_writeback(file, frame, STATUS_OK);
 }
 
 /* The first page from `from` on that has the tag; file->pages: none. */
@@ -394,4 +383,69 @@ enum status file_sync(struct file *file)
 	file->failed = false;
 	spin_unlock(&file->lock);
 	return failed ? STATUS_IO_ERROR : STATUS_OK;
+}
+
+/* ------------------------------------------------------------------ pages go */
+
+/* Out of the cache. The cache's reference, if it still has one, is the caller's. */
+static void forget(struct file *file, const struct folio *folio) HOLDS(file->lock)
+{
+	trace_step(file->host->trace, TRACE_REMOVE_MAPPING, file->cache[folio->index], 0);
+	file->cache[folio->index] = NO_FRAME;
+	file->cached--;
+	set_dirty_tag(file, folio->index, false);
+}
+
+bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references)
+{
+	spin_lock(&file->lock);
+	bool gone = folio_freeze_clean(file->host, frame, references);
+
+	if (gone)
+		forget(file, page_folio(file->host, frame));
+	spin_unlock(&file->lock);
+	return gone;
+}
+
+/*
+ * One page leaves its file, content and all, unless reclaim has been quicker. Whoever still has a reference
+ * finds, under the folio's lock, that it is nobody's. Linux: truncate_inode_folio, __filemap_remove_folio.
+ */
+static void drop_page(struct file *file, pfn_t frame)
+{
+	struct folio *folio = page_folio(file->host, frame);
+
+	folio_lock(file->host, frame);
+	await(!(atomic_read(&folio->flags) & FOLIO_WRITEBACK));
+	spin_lock(&file->lock);
+	bool cached = file->cache[folio->index] == frame.raw;
+
+	if (cached) {
+		forget(file, folio);
+		folio->file = NO_FRAME;
+	}
+	spin_unlock(&file->lock);
+	folio_unlock(file->host, frame);
+	folio_put_many(file->host, frame, cached ? 2 : 1);
+}
+
+enum status file_destroy(struct file *file)
+{
+	struct host *host = file->host;
+
+	if (atomic_read(&file->vmas))
+		return STATUS_EXISTS;
+	spin_lock(&host->files_lock);
+	list_remove(&file->link);
+	host->file_count--;
+	spin_unlock(&host->files_lock);
+	await(!atomic_read(&file->users));
+	for (uint64_t i = 0; i < file->pages; i++) {
+		uint32_t frame = find_cached(file, i);
+
+		if (frame != NO_FRAME)
+			drop_page(file, pfn(frame));
+	}
+	folio_put(host, ptr_to_pfn(file));
+	return STATUS_OK;
 }

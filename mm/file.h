@@ -40,5 +40,12 @@ void file_note_dirty(struct file *file, uint32_t index);
  * dirty, in an entry or by its flag, which is clear now. Linux: folio_clear_dirty_for_io.
  */
 MUST_USE bool folio_clear_dirty_for_io(struct host *host, pfn_t frame);
+/* A locked folio that no entry maps: written if it is dirty, and unlocked. Linux: pageout. */
+void file_pageout(struct file *file, pfn_t frame);
+/*
+ * A locked folio, clean, out of the cache, its references (so many, the cache's among them) all gone:
+ * the caller frees it (folio_free_frozen). False: it is somebody's, or dirty. Linux: __remove_mapping.
+ */
+MUST_USE bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references);
 
 #endif

@@ -6,7 +6,7 @@
  * secondary MMU holds neither: refcount == mapcount means that nobody else uses the folio.
  */
 #include "mm/file.h"
-#include "mm/host.h"
+#include "mm/lru.h"
 
 struct folio *folio_of(const struct host *host, pfn_t frame)
 {
@@ -77,7 +77,7 @@ bool folio_find(struct host *host, pfn_t frame, pfn_t *head)
 
 void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index)
 {
-	struct folio *folio = page_folio(host, frame);
+	struct folio *folio = page_known(host, frame);
 
 	folio->family = family;
 	folio->index = (uint32_t)index;
@@ -98,8 +98,37 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
-	trace_step(host->trace, TRACE_FOLIO_FREE, head.raw, 0);
-	page_free(host, (struct block){ folio, head });
+	folio_free_frozen(host, head);
+}
+
+/*
+ * References first, dirty second. The other way round, what is found clean could be written, marked, and put
+ * by the last user, all before the references are judged: its store would be lost.
+ */
+bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references)
+{
+	struct folio *folio = folio_of(host, frame);
+	uint32_t count = references;
+
+	trace_step(host->trace, TRACE_REF_FREEZE, frame.raw, references);
+	if (!atomic_cmpxchg(&folio->refcount, &count, 0))
+		return false;
+	trace_step(host->trace, TRACE_DIRTY_TEST, frame.raw, 0);
+	if (!(atomic_read(&folio->flags) & FOLIO_DIRTY))
+		return true;
+	atomic_write(&folio->refcount, references);
+	return false;
+}
+
+/* Who has no reference is on no list for long: reclaim leaves it there for us to take. */
+void folio_free_frozen(struct host *host, pfn_t frame)
+{
+	struct folio *folio = page_known(host, frame);
+
+	if (atomic_read(&folio->flags) & FOLIO_ON_LIST)
+		lru_remove(host, frame);
+	trace_step(host->trace, TRACE_FOLIO_FREE, frame.raw, 0);
+	page_free(host, (struct block){ folio, frame });
 }
 
 void folio_put(struct host *host, pfn_t frame)
@@ -151,6 +180,11 @@ void folio_lock(struct host *host, pfn_t frame)
 		await(!(atomic_read(&folio->flags) & FOLIO_LOCKED));
 }
 
+bool folio_trylock(struct host *host, pfn_t frame)
+{
+	return !(atomic_or(&folio_of(host, frame)->flags, FOLIO_LOCKED) & FOLIO_LOCKED);
+}
+
 void folio_unlock(struct host *host, pfn_t frame)
 {
 	check(atomic_and(&folio_of(host, frame)->flags, ~FOLIO_LOCKED) & FOLIO_LOCKED);
@@ -189,13 +223,19 @@ void folio_set_dirty(struct host *host, pfn_t frame)
 	set_mark(folio_of(host, frame), FOLIO_DIRTY);
 }
 
+/*
+ * Inactive, unmarked -> inactive, marked -> active, unmarked -> active, marked. A folio that is on no list
+ * for the moment, since reclaim looks at it, waits with the mark.
+ */
 void folio_mark_accessed(struct host *host, pfn_t frame)
 {
 	struct folio *folio = folio_of(host, frame);
 
 	host_count(host, HOST_MARKS_ACCESSED, 1);
 	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
-	set_mark(folio, FOLIO_ACCESSED);
+	if (!set_mark(folio, FOLIO_ACCESSED) && !(atomic_read(&folio->flags) & FOLIO_ACTIVE) &&
+	    folio_activate(host, frame))
+		atomic_and(&folio->flags, ~FOLIO_ACCESSED);
 	if (atomic_read(&folio->flags) & FOLIO_IDLE)
 		atomic_and(&folio->flags, ~FOLIO_IDLE);
 }
@@ -216,5 +256,5 @@ bool folio_dirty(struct host *host, pfn_t frame)
 
 bool folio_accessed(struct host *host, pfn_t frame)
 {
-	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_ACCESSED;
+	return atomic_read(&folio_of(host, frame)->flags) & (FOLIO_ACCESSED | FOLIO_ACTIVE);
 }

@@ -18,6 +18,7 @@
  * parent in the host's list, and gets all its entries while both locks are held: either the walk finds the
  * page in both, or it has been to the parent first, and the child got what it left there.
  */
+#include "mm/lru.h"
 #include "mm/tlb.h"
 
 struct fork {
@@ -90,7 +91,9 @@ static enum status copy_page(struct fork *fork, const struct walk *walk)
 	pte_t leaf = { pte_make_leaf(copy, LEVEL_4K, fork->vma.protection).bits | PTE_D | PTE_OWN };
 
 	status = give(fork->child, walk->start, LEVEL_4K, leaf);
-	if (status != STATUS_OK)
+	if (status == STATUS_OK)
+		lru_add(host, copy);
+	else
 		folio_put(host, copy);
 	return status;
 }

@@ -7,7 +7,7 @@
  *
  *	| struct host | section table, one entry for 128 MiB | folios of section a | of b | ...
  */
-#include "mm/host.h"
+#include "mm/lru.h"
 
 struct frames { uint64_t start, end; };		/* frame numbers [start, end) */
 
@@ -146,6 +146,7 @@ enum status host_create(const struct ram_range *ranges, unsigned count, struct h
 	list_init(&host->spaces);
 	list_init(&host->files);
 	page_lists_init(host);
+	lru_init(host);
 	lay_out_sections(host, ranges, count);
 	for (unsigned i = 0; i < count; i++) {
 		struct frames ram = range_frames(&ranges[i]);

@@ -27,6 +27,8 @@
  *		FREE USED TABLE DIRTY ACCESSED LOCKED UPTODATE WRITEBACK
  *		23   22         21  20     19    18   17       16      15  14        5 4   0
  *		ANON SWAPBACKED LRU ACTIVE YOUNG IDLE RESERVED RECLAIM KSM SWAPCACHE   order
+ *		12
+ *		LRU_NEW
  *
  * 28 bytes of the 32 that a page may cost.
  */
@@ -43,6 +45,7 @@ struct folio {
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
 	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or its LRU list */
+					/* (older, newer) */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
@@ -65,6 +68,8 @@ struct folio {
 #define FOLIO_RECLAIM	(UINT32_C(1) << 16)	/* to be freed when its writeback ends */
 #define FOLIO_KSM	(UINT32_C(1) << 15)	/* one copy for many equal pages, read-only for ever */
 #define FOLIO_SWAPCACHE	(UINT32_C(1) << 14)	/* has a slot of the swap store, which keeps its family and index */
+
+#define FOLIO_LRU_NEW	(UINT32_C(1) << 12)	/* in the batch of those that will be on a list */
 
 #define SECTION_SHIFT	15			/* frames: 128 MiB */
 #define SECTION_FRAMES	(UINT64_C(1) << SECTION_SHIFT)
@@ -135,6 +140,18 @@ struct host_cpu {
 
 static inline uint32_t kept_frames(uint32_t kept) { return kept & (KEPT_CHANGE - 1); }
 
+/*
+ * Where reclaim takes from: the folios that can be given up, by what they need (a file, or swap) and by
+ * when they were last used. An anonymous one that is lazyfree needs no swap, and is among the files'.
+ * Linux: enum lru_list, struct lruvec; the last is the CPUs' folio_batch, here one for all.
+ */
+enum lru {
+	LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE,
+	LRU_BATCH,
+	LRU_LISTS
+};
+struct lru_list { uint32_t newest, oldest; uint64_t folios; };
+
 struct host {
 	/* Fixed by host_create. */
 	struct section *sections;
@@ -158,6 +175,11 @@ struct host {
 	uint64_t file_count;
 
 	struct daemon daemons[DAEMONS];
+
+	atomic64_t low, high;			/* watermarks, in free pages (host_balance) */
+
+	spinlock_t lru_lock;
+	struct lru_list lists[LRU_LISTS];	/* under lru_lock (lru.h), as are the links of who is on one */
 
 	spinlock_t lock;
 	/* Under lock. */
@@ -211,9 +233,18 @@ uint64_t page_count_free(const struct host *host);
 /* folio.c: by any frame of it. Locks: a folio's before space->lock before file->lock. */
 void folio_lock(struct host *host, pfn_t frame);
 void folio_unlock(struct host *host, pfn_t frame);
+/* Linux: folio_trylock. */
+MUST_USE bool folio_trylock(struct host *host, pfn_t frame);
 bool folio_is_locked(const struct host *host, pfn_t frame);
 struct folio *folio_of(const struct host *host, pfn_t frame);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
+/*
+ * Exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have
+ * marked it dirty, and nobody has any more, so what its mark says then is the last word. The caller frees it
+ * (folio_free_frozen). False: there are others, or it is dirty. Linux: folio_ref_freeze, in __remove_mapping.
+ */
+MUST_USE bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references);
+void folio_free_frozen(struct host *host, pfn_t frame);
 /* A reference, unless there is none any more: the folio may be on its way out. Linux: folio_try_get. */
 MUST_USE bool folio_try_get(struct host *host, pfn_t frame);
 /*

@@ -11,6 +11,7 @@
  *	refcount == mapcount + 1?	if not, somebody may still write there: put the entry back
  *	copy; entry -> new frame; poison and put the old one
  */
+#include "mm/lru.h"
 #include "mm/space.h"
 
 enum { POISON = 0xaa };
@@ -54,8 +55,10 @@ static pfn_t move_page(struct space *space, uint64_t address, struct place place
 	/* The reference that we hold, to this frame or that, becomes the entry's. */
 	table_change(space, address, place, new, CONTENT_STAYS, &gather);
 	gather_finish(&gather);
-	if (alone)
+	if (alone) {
+		lru_add(host, fresh);
 		__builtin_memset(pfn_to_ptr(old_frame), POISON, PAGE_SIZE);
+	}
 	return alone ? old_frame : fresh;
 }
 

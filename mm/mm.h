@@ -43,6 +43,7 @@ enum host_count {
 	HOST_MARKS_DIRTY, HOST_MARKS_ACCESSED,	/* calls, whatever they found */
 	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
+	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
 	HOST_COUNTS
 };
 uint64_t host_read_count(struct host *host, enum host_count what);
@@ -73,12 +74,30 @@ uint32_t folio_mapcount(struct host *host, pfn_t frame);
  * Linux: folio_mark_dirty, folio_mark_accessed. The caller keeps the folio alive. A file's page is
  * also noted in its file, where writeback looks: takes file->lock then. folio_set_dirty (Linux:
  * folio_set_dirty, a bare flag) notes nothing, and a writeback that goes by the notes passes over it.
+ * The second mark accessed makes a folio active (host->lru_lock), and one that was idle is not so any more.
  */
 void folio_mark_dirty(struct host *host, pfn_t frame);
 void folio_set_dirty(struct host *host, pfn_t frame);
 void folio_mark_accessed(struct host *host, pfn_t frame);
 bool folio_dirty(struct host *host, pfn_t frame);
+/* Marked once, or twice and so active: reclaim has not judged since. */
 bool folio_accessed(struct host *host, pfn_t frame);
+
+/* ------------------------------------------------------------------ reclaim */
+
+/*
+ * Frees pages that were not used lately: a file's, which are written first if they are dirty, and those of
+ * processes that said that they need them no more. Returns how many; at least so many if they can be
+ * found. No lock held. Linux: try_to_free_pages.
+ */
+uint64_t host_reclaim(struct host *host, uint64_t pages);
+/*
+ * host_balance, if fewer than `low` pages are free, reclaims until `high` are, or no more can be found,
+ * and returns how many it has freed: what a background task calls again and again. Zero, as at first: never.
+ * STATUS_BAD_RANGE: low is above high. Linux: kswapd, balance_pgdat.
+ */
+MUST_USE enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high);
+uint64_t host_balance(struct host *host);
 
 /* ------------------------------------------------------------------ files */
 

@@ -141,6 +141,9 @@ bool rmap_mkclean(struct host *host, pfn_t frame)
 {
 	bool was_dirty = false;
 
+	/* Locked, it gets no entry either. */
+	if (!folio_mapcount(host, frame))
+		return false;
 	rmap_walk(host, frame, (struct rmap){ mkclean_one, &was_dirty });
 	return was_dirty;
 }

@@ -4,6 +4,7 @@
  * space_verify holds space->lock exclusively, so both may run beside everything else. What CPUs
  * keep of free frames moves without a lock: its number is compared when no list moved meanwhile.
  */
+#include "mm/lru.h"
 #include "mm/space.h"
 
 /* ------------------------------------------------------------------ the host */
@@ -89,6 +90,56 @@ static void check_free_list(const struct host *host, unsigned order, uint64_t bl
 	check(!blocks);
 }
 
+/* In both directions, and each folio on the list that its flags ask for. Returns how many. */
+static uint64_t check_lru_list(const struct host *host, enum lru list) HOLDS(host->lru_lock)
+{
+	const uint32_t said = FOLIO_ON_LIST | FOLIO_ACTIVE | FOLIO_SWAPBACKED;
+	static const uint32_t wanted[] = {
+		[LRU_INACTIVE_ANON] = FOLIO_LRU | FOLIO_SWAPBACKED,
+		[LRU_ACTIVE_ANON] = FOLIO_LRU | FOLIO_SWAPBACKED | FOLIO_ACTIVE,
+		[LRU_INACTIVE_FILE] = FOLIO_LRU, [LRU_ACTIVE_FILE] = FOLIO_LRU | FOLIO_ACTIVE,
+	};
+	uint32_t newer = NO_FRAME;
+	uint64_t count = 0;
+
+	for (uint32_t at = host->lists[list].newest; at != NO_FRAME; count++) {
+		const struct folio *folio = page_folio(host, pfn(at));
+		uint32_t flags = folio ? atomic_read(&folio->flags) : 0;
+
+		check(flags & FOLIO_USED && !(flags & FOLIO_TABLE) && folio->previous == newer);
+		check(list == LRU_BATCH ? (flags & FOLIO_ON_LIST) == FOLIO_LRU_NEW
+					: (flags & said) == wanted[list]);
+		newer = at;
+		at = folio->next;
+	}
+	check(newer == host->lists[list].oldest && count == host->lists[list].folios);
+	return count;
+}
+
+/* Frames that say that they are on a list: that changes under host->lru_lock alone. */
+static uint64_t count_listed(const struct host *host) HOLDS(host->lru_lock)
+{
+	uint64_t listed = 0;
+
+	for (uint64_t at = 0; at < host->section_count << SECTION_SHIFT; at++) {
+		const struct folio *folio = page_folio(host, pfn(at));
+
+		listed += folio && atomic_read(&folio->flags) & FOLIO_ON_LIST;
+	}
+	return listed;
+}
+
+static void check_lru(struct host *host)
+{
+	uint64_t listed = 0;
+
+	spin_lock(&host->lru_lock);
+	for (unsigned list = 0; list < LRU_LISTS; list++)
+		listed += check_lru_list(host, list);
+	check(listed == count_listed(host));
+	spin_unlock(&host->lru_lock);
+}
+
 /* Of other CPUs nobody knows which are in use. */
 static void check_own_frames(const struct host *host)
 {
@@ -134,6 +185,7 @@ void host_verify(struct host *host)
 	check(census.free_pages == host->pages_free);
 	check(census.free_pages + census.kept_pages + census.used_pages == host->pages_total);
 	spin_unlock(&host->lock);
+	check_lru(host);
 }
 
 /* ------------------------------------------------------------------ a space */

@@ -435,7 +435,7 @@ OF_SPACE = [unlocked(kind, "&space->lock", "mm/" + file, function, rule, test) f
     ("read", "space.c", "space_invalidate", "the listeners stand still in a bracket",
      "unit/mm_locks:of_a_space"),
     ("read", "lookup.c", "space_reach", "a page stays while it is copied", "unit/mm_locks:of_a_space"),
-    ("read", "fault.c", "fault_in", "a plan sees whole VMAs", "unit/mm_locks:of_a_space"),
+    ("read", "fault.c", "handle", "a plan sees whole VMAs", "unit/mm_locks:of_a_space"),
     ("write", "fault.c", "zero_fault", "a leaf is installed alone", "unit/mm_locks:fault_installs"),
 )]
 
@@ -558,7 +558,8 @@ FILES = [
            "folio_mark_dirty(host, frame);", "S58: folio_set_dirty does not",
            FILE + "s58_a_bare_flag_is_no_note"),
     Mutant("dirty-tag-stays", "mm/file.c", "set_dirty_tag(file, folio->index, false);", "",
-           "a page that is written is noted no more", FILE + "store_is_written_once"),
+           "a page that is written is noted no more", FILE + "store_is_written_once",
+           within="settle_dirty_tag"),
     Mutant("read-fault-allows-write", "mm/fault.c",
            "enum protection protection = shared_store ? PROTECTION_READ_WRITE : PROTECTION_READ;",
            "enum protection protection = PROTECTION_READ_WRITE;",

@@ -1,0 +1,264 @@
+/*
+ * Reclaim: folios that were not used lately are taken from their users, written where they belong, and
+ * freed. Called by fault.c when memory is short, by a background task (host_balance), and for single pages
+ * (reclaim_frames); no lock held. In Linux's order (shrink_folio_list), one folio at a time:
+ *
+ *   trylock; under writeback: later
+ *   used since the last time: keep, or make active		folio_check_references
+ *   taken from its users					try_to_unmap
+ *   dirty: written						pageout
+ *   references, then dirty; out of its cache; freed		__remove_mapping
+ *
+ * At any step a user may come back: a reference, a mark, an entry keeps the folio, and it goes back to its list.
+ *
+ *   a user with a reference (get_user_pages)	reclaim
+ *   ----------------------------------------	-------
+ *						takes the page's entries; D: marks it dirty, writes it
+ *   writes to the page				references: all mine, exchanged for none?
+ *   marks it dirty				dirty?
+ *   puts the reference				frees it
+ *
+ * The user's steps are all over before the references are found to be reclaim's alone, so the mark is
+ * seen; or they are not over, then the references speak for it. The reverse loses the store.
+ */
+#include "mm/file.h"
+#include "mm/reclaim.h"
+#include "mm/space.h"
+
+/* Whether it counts that a folio was used lately. */
+enum regard { REGARD_USE, REGARD_NOTHING };
+
+enum outcome {
+	OUTCOME_FREED,
+	OUTCOME_KEPT,			/* back to the inactive list, as its newest */
+	OUTCOME_ACTIVE,			/* to the active list */
+};
+
+/* What has to become of the folio, as far as its users say. Linux: folio_check_references. */
+enum judgment { JUDGMENT_RECLAIM, JUDGMENT_RECLAIM_CLEAN, JUDGMENT_KEEP, JUDGMENT_ACTIVATE };
+
+static enum judgment check_references(struct host *host, pfn_t frame, struct folio *folio)
+{
+	unsigned entries = folio_referenced(host, frame);
+	bool marked = atomic_read(&folio->flags) & FOLIO_ACCESSED;
+
+	if (marked)
+		atomic_and(&folio->flags, ~FOLIO_ACCESSED);
+	if (entries) {
+		atomic_or(&folio->flags, FOLIO_ACCESSED);
+		return marked || entries > 1 ? JUDGMENT_ACTIVATE : JUDGMENT_KEEP;
+	}
+	/* Of a file, and marked: not worth a write now. */
+	if (marked && !(atomic_read(&folio->flags) & FOLIO_SWAPBACKED))
+		return JUDGMENT_RECLAIM_CLEAN;
+	return JUDGMENT_RECLAIM;
+}
+
+/*
+ * The content goes to where it belongs. The folio is unlocked meanwhile. True: it is locked again, and
+ * clean as far as can be seen without judging the references. Linux: pageout, and what follows it.
+ */
+static bool write_out(struct host *host, pfn_t frame, struct folio *folio)
+{
+	struct file *file = folio_file(folio);
+
+	/* Others than the cache and we: they may write as well. Linux: is_page_cache_freeable. */
+	if (!file || folio_refcount(host, frame) != 2)
+		return false;
+	file_pageout(file, frame);
+	folio_lock(host, frame);
+	return !(atomic_read(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK));
+}
+
+/* The last word: nobody else has the folio, and nobody had who has written to it. */
+static bool let_go(struct host *host, pfn_t frame, struct folio *folio)
+{
+	/* Lazyfree, and discarded: ours is the only reference, or it has a user, who will free it. */
+	if (atomic_read(&folio->flags) & FOLIO_ANON)
+		return folio_freeze_clean(host, frame, 1);
+
+	struct file *file = folio_file(folio);
+
+	return file && file_remove_mapping(file, frame, 2);
+}
+
+/* Of a locked folio that stays locked, but for one that is freed. */
+static enum outcome shrink_locked(struct host *host, pfn_t frame, struct folio *folio,
+				  enum judgment judgment)
+{
+	bool lazyfree = !(atomic_read(&folio->flags) & FOLIO_SWAPBACKED);
+
+	if (judgment == JUDGMENT_ACTIVATE)
+		return OUTCOME_ACTIVE;
+	if (judgment == JUDGMENT_KEEP)
+		return OUTCOME_KEPT;
+	/* There is no swap, and what is larger than a page is not taken apart. */
+	if (!lazyfree || atomic_read(&folio->flags) & FOLIO_ORDER)
+		return OUTCOME_ACTIVE;
+	if (folio_mapcount(host, frame))
+		folio_try_to_unmap(host, frame);
+	if (folio_mapcount(host, frame))
+		return OUTCOME_ACTIVE;
+	if (atomic_read(&folio->flags) & FOLIO_DIRTY &&
+	    (judgment == JUDGMENT_RECLAIM_CLEAN || !write_out(host, frame, folio)))
+		return OUTCOME_KEPT;
+	if (!let_go(host, frame, folio))
+		return OUTCOME_KEPT;
+	folio_unlock(host, frame);
+	folio_free_frozen(host, frame);
+	return OUTCOME_FREED;
+}
+
+static enum outcome shrink_folio(struct host *host, pfn_t frame, enum regard regard)
+{
+	struct folio *folio = page_known(host, frame);
+	enum outcome outcome = OUTCOME_KEPT;
+
+	host_count(host, HOST_SCANNED, 1);
+	if (!folio_trylock(host, frame))
+		return OUTCOME_KEPT;
+	if (atomic_read(&folio->flags) & FOLIO_WRITEBACK)
+		atomic_or(&folio->flags, FOLIO_RECLAIM);
+	else
+		outcome = shrink_locked(host, frame, folio,
+					regard == REGARD_NOTHING ? JUDGMENT_RECLAIM :
+					check_references(host, frame, folio));
+	if (outcome != OUTCOME_FREED)
+		folio_unlock(host, frame);
+	return outcome;
+}
+
+/* Isolated folios, each with our reference. Returns the pages freed. Linux: shrink_folio_list. */
+static uint64_t shrink(struct host *host, const pfn_t *frames, unsigned count, enum regard regard)
+{
+	uint64_t freed = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		enum outcome outcome = shrink_folio(host, frames[i], regard);
+
+		if (outcome == OUTCOME_FREED) {
+			freed++;
+			continue;
+		}
+		if (outcome == OUTCOME_ACTIVE)
+			atomic_or(&page_folio(host, frames[i])->flags, FOLIO_ACTIVE);
+		lru_putback(host, frames[i]);
+	}
+	host_count(host, HOST_RECLAIMED, freed);
+	return freed;
+}
+
+uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count)
+{
+	uint64_t freed = 0;
+
+	lru_drain(host);
+	for (unsigned i = 0; i < count; i++) {
+		pfn_t head = page_head(host, frames[i]);
+
+		if (lru_isolate(host, head))
+			freed += shrink(host, &head, 1, REGARD_NOTHING);
+		else
+			folio_put(host, head);
+	}
+	return freed;
+}
+
+/* ------------------------------------------------------------------ the lists */
+
+/*
+ * From the active list's end to the inactive one's beginning, used or not: A is cleared on the way, so the next
+ * look tells whether the folio was used since. Linux: shrink_active_list.
+ */
+static void age(struct host *host, enum lru inactive, uint64_t most)
+{
+	pfn_t frames[LRU_CLUSTER];
+	unsigned count;
+
+	for (; most; most -= count) {
+		count = lru_isolate_oldest(host, inactive + 1,
+					   most < LRU_CLUSTER ? (unsigned)most : LRU_CLUSTER, frames);
+		if (!count)
+			return;
+		for (unsigned i = 0; i < count; i++) {
+			if (folio_trylock(host, frames[i])) {
+				(void)folio_referenced(host, frames[i]);
+				folio_unlock(host, frames[i]);
+			}
+			atomic_and(&page_folio(host, frames[i])->flags, ~FOLIO_ACTIVE);
+			lru_putback(host, frames[i]);
+		}
+	}
+}
+
+/* A part of one pair of lists: all of it at priority 0. Linux: shrink_lruvec, shrink_inactive_list. */
+static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned priority, uint64_t wanted)
+{
+	pfn_t frames[LRU_CLUSTER];
+	uint64_t active = lru_folios(host, inactive + 1), freed = 0;
+
+	/* Linux: inactive_is_low, whose ratio grows with the square root of the size, from 1 at 1 GiB. */
+	if (lru_folios(host, inactive) < active)
+		age(host, inactive, active >> priority);
+	for (uint64_t left = lru_folios(host, inactive) >> priority; left && freed < wanted;) {
+		unsigned count = lru_isolate_oldest(host, inactive, left < LRU_CLUSTER ?
+						    (unsigned)left : LRU_CLUSTER, frames);
+
+		if (!count)
+			break;
+		freed += shrink(host, frames, count, REGARD_USE);
+		left -= count;
+	}
+	return freed;
+}
+
+uint64_t host_reclaim(struct host *host, uint64_t pages)
+{
+	/* Linux: DEF_PRIORITY; and the whole of it again if every folio had to be seen unused first. */
+	enum { PRIORITIES = 12, MORE = 2 };
+	uint64_t freed = 0;
+
+	lru_drain(host);
+	for (unsigned round = 0; round <= PRIORITIES && freed < pages; round++)
+		freed += shrink_lists(host, LRU_INACTIVE_FILE, PRIORITIES - round, pages - freed);
+	for (unsigned round = 0; round < MORE && !freed; round++)
+		freed += shrink_lists(host, LRU_INACTIVE_FILE, 0, pages);
+	return freed;
+}
+
+/* ------------------------------------------------------------------ when memory is short */
+
+bool reclaim_for(struct space *space, uint64_t address)
+{
+	struct host *host = space->host;
+	struct host_stats stats;
+
+	if (host_reclaim(host, LRU_CLUSTER))
+		return true;
+	host_read_stats(host, &stats);
+	port_log("out of memory: process %u wants a page at 0x%lx; of %lu pages %lu are free; "
+		 "%lu + %lu folios of processes, %lu + %lu of files (inactive + active) can't be freed",
+		 space->family, address, stats.pages_total, stats.pages_free,
+		 lru_folios(host, LRU_INACTIVE_ANON), lru_folios(host, LRU_ACTIVE_ANON),
+		 lru_folios(host, LRU_INACTIVE_FILE), lru_folios(host, LRU_ACTIVE_FILE));
+	return false;
+}
+
+enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high)
+{
+	if (low > high)
+		return STATUS_BAD_RANGE;
+	atomic_write(&host->low, low);
+	atomic_write(&host->high, high);
+	return STATUS_OK;
+}
+
+uint64_t host_balance(struct host *host)
+{
+	struct host_stats stats;
+
+	host_read_stats(host, &stats);
+	if (stats.pages_free >= atomic_read(&host->low))
+		return 0;
+	return host_reclaim(host, atomic_read(&host->high) - stats.pages_free);
+}

@@ -1,0 +1,139 @@
+/*
+ * What reclaim does to the entries of a folio: who has used it since the last time, and taking it from all
+ * of them. Called by reclaim.c with the folio locked and isolated, so that no fault maps it meanwhile.
+ *
+ * Linux: folio_referenced_one, try_to_unmap_one. The steps of the latter, for each entry:
+ *
+ *   notifier_start      no listener reaches the page; what it knew of dirtiness is in the folio's mark
+ *   entry -> migration  nor does a new walk; D is marked
+ *   flush               nor an older one
+ *   lazyfree only:      references, then dirty: may it be thrown away?
+ *   entry -> what it becomes: nothing, a swap entry, or what it was
+ *   notifier_end
+ */
+#include "mm/reclaim.h"
+#include "mm/rmap.h"
+#include "mm/tlb.h"
+
+/* ------------------------------------------------------------------ aging */
+
+struct referenced { struct folio *folio; uint32_t left; unsigned count; };
+
+/* A file that is read once, or anyhow, says so: there A means nothing. Linux: vma_has_recency. */
+static bool has_recency(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock)
+{
+	const struct vma *vma = vma_find(space, address);
+
+	return !vma || vma->advice == ADVICE_NORMAL;
+}
+
+static bool entry_used(struct space *space, uint64_t address, struct place place) HOLDS(space->lock)
+{
+	bool young = false;
+
+	if (pte_accessed(place.pte)) {
+		uint64_t was = atomic_and(place.slot, ~PTE_A);
+
+		trace_step(space->host->trace, TRACE_PTE_MKOLD, address, was & ~PTE_A);
+		young = true;
+	}
+	/* Not "or": the listeners are asked in any case, and forget. Linux: ptep_clear_flush_young_notify. */
+	return notifier_clear_flush_young(space, address, address + level_bytes(place.level)) ||
+	       young;
+}
+
+static bool referenced_one(struct space *space, uint64_t address, struct place place, void *argument)
+	HOLDS(space->lock)
+{
+	struct referenced *found = argument;
+	bool used = has_recency(space, address) && entry_used(space, address, place);
+
+	if (atomic_read(&found->folio->flags) & FOLIO_YOUNG)
+		used = atomic_and(&found->folio->flags, ~FOLIO_YOUNG) & FOLIO_YOUNG || used;
+	if (used && atomic_read(&found->folio->flags) & FOLIO_IDLE)
+		atomic_and(&found->folio->flags, ~FOLIO_IDLE);
+	found->count += used;
+	return --found->left;
+}
+
+unsigned folio_referenced(struct host *host, pfn_t frame)
+{
+	struct referenced found = { .folio = folio_of(host, frame),
+				    .left = folio_mapcount(host, frame) };
+
+	if (found.left)
+		rmap_walk(host, frame, (struct rmap){ referenced_one, &found });
+	return found.count;
+}
+
+/* ------------------------------------------------------------------ unmapping */
+
+/*
+ * Whether nobody needs what is there: read and never written since it became lazyfree. The entry is gone and
+ * flushed, so no user can come by it any more; who came before has a reference, and may still write and mark. So
+ * references are judged first, and dirty, which such a user sets before it puts its own, second.
+ */
+static bool may_discard(struct host *host, pfn_t frame, struct folio *folio)
+{
+	trace_step(host->trace, TRACE_REF_TEST, frame.raw, 0);
+	/* Besides the entries': the caller's, and that of the entry that has just gone. */
+	bool alone = folio_refcount(host, frame) == folio_mapcount(host, frame) + 2;
+
+	trace_step(host->trace, TRACE_DIRTY_TEST, frame.raw, 0);
+	if (atomic_read(&folio->flags) & FOLIO_DIRTY) {
+		/* Not on a list now: it will be put on the right one. */
+		atomic_or(&folio->flags, FOLIO_SWAPBACKED);
+		return false;
+	}
+	return alone;
+}
+
+/* A page that its file has as well: the entry just goes. */
+static void unmap_file_page(struct space *space, uint64_t address, struct place place,
+			    struct gather *gather) HOLDS(space->lock)
+{
+	table_change(space, address, place, pte_empty(), CONTENT_MOVES, gather);
+	gather_finish(gather);
+}
+
+static void unmap_anon_page(struct space *space, uint64_t address, struct place place,
+			    struct gather *gather) HOLDS(space->lock)
+{
+	struct host *host = space->host;
+	pfn_t frame = pte_frame(place.pte);
+	/* Something stands there meanwhile, so that the table stays. */
+	pte_t old = table_change(space, address, place, pte_migration(), CONTENT_MOVES, gather);
+
+	gather_flush(gather, address);
+	pte_t new = may_discard(host, frame, page_known(host, frame)) ? pte_empty() : old;
+
+	if (pte_leaf(new, LEVEL_4K))
+		folio_get(host, frame);
+	table_change(space, address, place, new, CONTENT_STAYS, gather);
+	gather_finish(gather);
+}
+
+/* Goes on until no entry is left, or one had to be put back. */
+static bool unmap_one(struct space *space, uint64_t address, struct place place, void *argument)
+	HOLDS(space->lock)
+{
+	struct folio *folio = argument;
+	struct gather gather = gather_begin(space);
+	uint32_t before = atomic_read(&folio->mapcount);
+	struct mm_range range = notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);
+
+	if (atomic_read(&folio->flags) & FOLIO_ANON)
+		unmap_anon_page(space, address, place, &gather);
+	else
+		unmap_file_page(space, address, place, &gather);
+	notifier_end(space, &range);
+
+	uint32_t after = atomic_read(&folio->mapcount);
+
+	return after && after < before;
+}
+
+void folio_try_to_unmap(struct host *host, pfn_t frame)
+{
+	rmap_walk(host, frame, (struct rmap){ unmap_one, folio_of(host, frame) });
+}
