@@ -3,6 +3,7 @@
  * where they end. Rows S8 and S9 on the machine itself.
  */
 #include "boot/boot.h"
+#include "boot/daemons.h"
 #include "boot/process.h"
 #include "mm/space.h"
 #include "mm/store.h"
@@ -132,6 +133,46 @@ BOOT_TEST("process/file", NEEDS_NOTHING)
 		expect_equal(ram_store_of(ram)->ops->read(ram_store_of(ram), PAGE_SIZE, &value,
 							   sizeof(value), &done), STATUS_OK);
 		expect_equal(value, round);
+	}
+	space_verify(space);
+	space_destroy(space);
+	expect_equal(file_destroy(file), STATUS_OK);
+	ram_store_destroy(ram);
+}
+
+/* The flusher, on whichever CPU is free, writes what the processor dirties. */
+BOOT_TEST("process/flusher", NEEDS_NOTHING)
+{
+	struct ram_store *ram;
+	struct file_stats stats;
+	struct daemon_stats before, after;
+	struct file *file;
+	uint64_t value = 0, done;
+
+	open_space();
+	expect_equal(ram_store_create(boot_host(), 4, &ram), STATUS_OK);
+	expect_equal(file_create(boot_host(), ram_store_of(ram), 4, &file), STATUS_OK);
+	expect_equal(space_map_file(space, hva(BASE), 4 * PAGE_SIZE, PROTECTION_READ_WRITE, file, 0,
+				    SHARING_SHARED), STATUS_OK);
+	daemon_read_stats(boot_host(), DAEMON_FLUSH, &before);
+	expect_equal(daemons_start(DAEMON_FLUSH, 10000, 1), STATUS_OK);
+	expect_equal(daemons_start(DAEMON_FLUSH, 10000, 1), STATUS_EXISTS);
+	for (uint64_t page = 0; page < 4; page++)
+		store(BASE + page * PAGE_SIZE, page + 1);
+	do {
+		task_turn(100);
+		file_read_stats(file, &stats);
+	} while (stats.dirty);
+	daemons_stop(DAEMON_FLUSH);
+	daemons_stop(DAEMON_FLUSH);
+	daemon_read_stats(boot_host(), DAEMON_FLUSH, &after);
+	expect(after.pages >= before.pages + 4 && after.steps >= before.steps + 4);
+	for (uint64_t page = 0; page < 4; page++) {
+		expect(!pte_dirty(entry(BASE + page * PAGE_SIZE)));
+		expect_equal(ram_store_of(ram)->ops->read(ram_store_of(ram), page * PAGE_SIZE,
+							   &value, sizeof(value), &done),
+			     STATUS_OK);
+		expect_equal(value, page + 1);
 	}
 	space_verify(space);
 	space_destroy(space);

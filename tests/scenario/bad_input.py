@@ -27,6 +27,20 @@ def by_make(context) -> object:
         lines, "CPUS=0: expected a number", "GUEST=/none: no such file"))
 
 
+def daemon_command(context) -> object:
+    """The console's `daemon`, right and wrong; every wrong one is a line, and the next is served."""
+    commands = ("daemon nosuch on", "daemon flush on 0", "daemon flush on 5 x", "daemon flush maybe",
+                "daemon flush on 1000 8", "daemon flush on", "daemon", "daemon flush off", "quit 3")
+    status, lines = scenario.run_command(context, 60, ENGINE="qemu", EXEC=";".join(commands))
+    wrong = [] if status == 3 else [f"exit status {status}, expected 3"]
+    return scenario.check("bad_input/daemon", wrong + scenario.missing(
+        lines, "daemon: 'nosuch': expected one of flush",
+        "daemon: '0': expected steps a second, 1 to 1000000",
+        "daemon: 'x': expected pages a step, 1 to 16777216",
+        "daemon: 'maybe': expected on [STEPS_A_SECOND [PAGES_A_STEP]], or off",
+        "daemon: flush is on already", "flush    on"))
+
+
 def run(context) -> list:
     results = [
         refuses(context, "all_at_once", ["CPUS=0", "MEM=-5", "VCPUS=two", "GUEST_MEM=99999999999",
@@ -36,6 +50,7 @@ def run(context) -> list:
         refuses(context, "bochs_uefi", ["ENGINE=qemu"], ENGINE="bochs", FIRMWARE="uefi"),
         refuses(context, "qemu_guest", ["ENGINE=bochs"], ENGINE="qemu", GUEST="/etc/passwd"),
         by_make(context),
+        daemon_command(context),
     ]
     if engines.kvm_lack():
         results.append(refuses(context, "no_kvm", ["ENGINE=bochs"], ENGINE="kvm"))
