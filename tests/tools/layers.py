@@ -29,7 +29,8 @@ MAY_INCLUDE = {
     "guest/machine": ["guest/machine/*"] + GUEST_PUBLIC + VMX_PUBLIC + EPT_PUBLIC + MM_PUBLIC,
     "guest/load": ["guest/load/*"] + GUEST_PUBLIC + VMX_PUBLIC + EPT_PUBLIC + MM_PUBLIC,
     "guest/payload": ["guest/payload/*", "guest/abi.h"],
-    "boot": ["boot/*"] + GUEST_PUBLIC + VMX_PUBLIC + EPT_PUBLIC + MM_PUBLIC + TEST_PUBLIC,
+    "boot": ["boot/*", "mm/daemon.h"] + GUEST_PUBLIC + VMX_PUBLIC + EPT_PUBLIC + MM_PUBLIC +
+            TEST_PUBLIC,
     "tests": ["*"],
     "tests/host": ["*"], "tests/unit": ["*"], "tests/boot": ["*"], "tests/scenario": ["*"],
     "tests/tools": ["*"], "tests/explore": ["*"], "tests/mutants": ["*"], "tests/fuzz": ["*"],
