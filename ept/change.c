@@ -86,3 +86,21 @@ struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, e
 	}
 	return batch;
 }
+
+bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batch *batch)
+{
+	struct ept_walk walk = ept_walk_begin(ept, frame, 1);
+	spte_t found;
+
+	while (ept_walk_next(&walk)) {
+		if (!spte_is_leaf(walk.old))
+			continue;
+		/* A page that changes has an entry of its own, so no larger leaf maps it here (I1). */
+		check(walk.level == LEVEL_4K);
+		empty_entry(ept, walk.slot, walk.level, batch);
+		if (spte_present(new))
+			check(ept_fill_entry(ept, walk.slot, walk.level, new, &found));
+		return true;
+	}
+	return false;
+}

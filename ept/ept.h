@@ -113,6 +113,7 @@ struct ept_stats {
 	uint64_t kicks;			/* CPUs that had to be interrupted for one */
 	uint64_t invepts;		/* INVEPTs asked for at entry */
 	uint64_t tables_allocated, tables_freed;	/* linked below the root; freed again */
+	uint64_t changes;		/* leaves exchanged by change_pte */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

@@ -85,4 +85,5 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 	out->invepts = sum[COUNT_INVEPTS];
 	out->tables_allocated = sum[COUNT_TABLES_ALLOCATED];
 	out->tables_freed = sum[COUNT_TABLES_FREED];
+	out->changes = sum[COUNT_CHANGES];
 }

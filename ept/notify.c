@@ -66,6 +66,44 @@ static void range_end(struct notifier *notifier, const struct mm_range *range)
 	check(atomic_sub(&ept->brackets, 1));
 }
 
+/* ------------------------------------------------------------------ change_pte: mm/notifier.h, off by default */
+
+static void start_change(struct notifier *notifier, const struct mm_range *range)
+{
+	struct ept *ept = listener(notifier);
+
+	write_lock(&ept->lock);
+	ept_count(ept, COUNT_INVALIDATIONS, 1);
+	open_bracket(ept, range);
+	write_unlock(&ept->lock);
+}
+
+/*
+ * A page that may be written now is lost instead: the guest's store must fault, and be marked. The sequence moves
+ * with or without a leaf, for who has looked up the old page and not mapped it yet. Linux:
+ * kvm_mmu_notifier_change_pte, and from c13fda237f08 on its assertion.
+ */
+static void change_pte(struct notifier *notifier, hva_t address, const struct mm_page *page)
+{
+	struct ept *ept = listener(notifier);
+	struct flush_batch batch = flush_nothing();
+	spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, false);
+
+	write_lock(&ept->lock);
+	check(atomic_read(&ept->brackets) ||
+	      host_change_pte(ept->host) == CHANGE_PTE_UNBRACKETED);
+	atomic_add(&ept->sequence, 1);
+	for (unsigned i = 0; i < ept->region_count; i++) {
+		struct region_part part = region_behind(&ept->regions[i], address,
+							hva_add(address, PAGE_SIZE));
+
+		if (part.pages && ept_change_leaf(ept, part.start, leaf, &batch))
+			ept_count(ept, COUNT_CHANGES, 1);
+	}
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+}
+
 static void release(struct notifier *notifier)
 {
 	struct ept *ept = listener(notifier);
@@ -101,4 +139,6 @@ const struct notifier_ops ept_notifier_ops = {
 	.clear_flush_young = clear_young,
 	.clear_young = clear_young,
 	.test_young = test_young,
+	.start_change = start_change,
+	.change_pte = change_pte,
 };

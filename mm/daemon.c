@@ -15,6 +15,7 @@ static const struct job {
 	uint64_t (*work)(struct host *host, uint64_t pages);
 } jobs[DAEMONS] = {
 	[DAEMON_FLUSH] = { "flush", host_flush },
+	[DAEMON_KSM] = { "ksm", ksm_scan },
 };
 
 const char *daemon_name(enum daemon_kind kind) { return jobs[kind].name; }

@@ -11,7 +11,7 @@
  * ends without a trace: whoever asked walks again.
  */
 #include "mm/reclaim.h"
-#include "mm/tlb.h"
+#include "mm/replace.h"
 
 struct fault {
 	uint64_t address;
@@ -237,23 +237,13 @@ static void share(struct space *space, const struct fault *fault, pfn_t frame)
 	folio_unlock(space->host, frame);
 }
 
-/*
- * The copy goes in where the other stood. Listeners first, since they may be reading there; then the
- * process's CPUs, or one would read what another no longer writes. Linux: wp_page_copy.
- */
+/* The copy goes in where the other stood. Linux: wp_page_copy. */
 static void exchange(struct space *space, const struct fault *fault, pfn_t copy) HOLDS(space->lock)
 {
-	uint64_t start = fault->address & PAGE_MASK;
-	struct gather gather = gather_begin(space);
-	struct mm_range range = notifier_start(space, start, start + PAGE_SIZE, EVENT_CLEAR);
 	pte_t leaf = own_leaf(space, fault, copy, LEVEL_4K, PROTECTION_READ_WRITE);
 
-	table_change(space, start, fault->place, pte_migration(), CONTENT_STAYS, &gather);
-	gather_flush(&gather, start);
-	table_change(space, start, fault->place, pte_touched(leaf, fault->access), CONTENT_STAYS,
-		     &gather);
-	gather_finish(&gather);
-	notifier_end(space, &range);
+	page_replace(space, fault->address & PAGE_MASK, fault->place,
+		     pte_touched(leaf, fault->access), EVENT_CLEAR);
 	lru_add(space->host, copy);
 }
 

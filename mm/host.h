@@ -16,6 +16,7 @@
 #include "mm/base/trace.h"
 #include "mm/daemon.h"
 #include "mm/mm.h"
+#include "mm/notifier.h"
 
 /*
  * What is known of a frame. Only the first frame of a block (a free block of the buddy allocator,
@@ -160,10 +161,13 @@ struct host {
 	uint64_t metadata_bytes;
 	struct page_watch *watch;
 	struct trace *trace;			/* NULL: nobody listens */
+	enum change_pte change_pte;		/* notifier.h: none, unless a test asks for history */
 	uint32_t kept_max;			/* KEPT_MAX; 0 for a host whose CPUs keep nothing */
 
 	struct host_cpu cpus[MAX_CPUS];
 	atomic64_t cpus_seen;			/* bit n: CPU n has been inside tables */
+	struct ksm *ksm;			/* NULL: pages are not merged */
+	atomic32_t ksm_busy;			/* 1: a scan is under way, and has *ksm to itself */
 	atomic32_t families;			/* so many numbers were given out */
 
 	spinlock_t spaces_lock;

@@ -73,6 +73,10 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 		/* A file's page has a place in its file, too, that would have to change. */
 		if (file_of(space->host, pte_frame(walk.place.pte)))
 			continue;
+		/* Nothing leads to a merged page's other entries. */
+		if (atomic_read(&folio_of(space->host, pte_frame(walk.place.pte))->flags) &
+		    FOLIO_KSM)
+			continue;
 		enum status status = folio_alloc(space->host, ORDER_4K, &fresh);
 
 		if (status != STATUS_OK)

@@ -45,6 +45,57 @@ void notifier_end(struct space *space, const struct mm_range *range)
 	}
 }
 
+/* ------------------------------------------------------------------ change_pte */
+
+void host_set_change_pte(struct host *host, enum change_pte change_pte)
+{
+	host->change_pte = change_pte;
+}
+
+enum change_pte host_change_pte(const struct host *host) { return host->change_pte; }
+
+struct mm_range notifier_start_change(struct space *space, uint64_t address, enum mm_event event)
+{
+	struct mm_range range = { hva(address), hva(address + PAGE_SIZE), event };
+
+	trace_step(space->host->trace, TRACE_RANGE_INIT, address, event);
+	host_count(space->host, HOST_BRACKETS, 1);
+	list_for_each(node, &space->notifiers) {
+		struct notifier *notifier = container_of(node, struct notifier, link);
+		const struct notifier_ops *ops = notifier->ops;
+
+		(ops->change_pte ? ops->start_change : ops->start)(notifier, &range);
+	}
+	trace_step(space->host->trace, TRACE_RANGE_START, address, event);
+	return range;
+}
+
+/* A listener without change_pte, when there is no bracket: it loses the page. Linux: invalidate_page. */
+static void invalidate_page(struct space *space, struct notifier *notifier, uint64_t address)
+{
+	struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };
+
+	if (space->host->change_pte != CHANGE_PTE_UNBRACKETED)
+		return;
+	notifier->ops->start(notifier, &range);
+	notifier->ops->end(notifier, &range);
+}
+
+void notifier_change(struct space *space, uint64_t address, pte_t new)
+{
+	struct mm_page page = { pte_frame(new), LEVEL_4K, pte_writable(new) };
+
+	trace_step(space->host->trace, TRACE_CHANGE_PTE, address, new.bits);
+	list_for_each(node, &space->notifiers) {
+		struct notifier *notifier = container_of(node, struct notifier, link);
+
+		if (notifier->ops->change_pte)
+			notifier->ops->change_pte(notifier, hva(address), &page);
+		else
+			invalidate_page(space, notifier, address);
+	}
+}
+
 /* ------------------------------------------------------------------ aging */
 
 typedef bool (*young_op)(struct notifier *self, const struct mm_range *range);

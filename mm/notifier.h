@@ -41,6 +41,30 @@ struct mm_range {
 
 struct notifier;
 
+/*
+ * How listeners learn that one page took the place of another (copy-on-write, KSM, uprobes). Linux had an operation
+ * for it, change_pte: a listener exchanged the page in its own tables instead of losing it. It is history, and
+ * off by default, for the reason that ended it (removed in 6.10): since 6bdb913f0a70 the change stood inside a bracket,
+ * whose start had unmapped the page, so the one listener that had the operation, KVM, found nothing to change. To
+ * revive it means that a bracket which a listener passes over is as good as one that it obeys, and every rule below
+ * then holds or a guest's store is lost; what it saves is one fault for each merged page. The lives of it:
+ *
+ *	NONE		brackets alone
+ *	UNBRACKETED	2009: change_pte, and no bracket. Safe because a lookup that finds the entry cleared waits
+ *			for space->lock, and because change_pte advances the listener's sequence
+ *	BRACKETED	2012: in a bracket that has unmapped already; moot
+ *	FORMER_GLORY	2019, proposed: in a bracket that is counted and unmaps nothing
+ *
+ * Rules, if it is on: the entry is cleared and flushed first, by ptep_clear_flush and not by its _notify form, which would
+ * be a bracket; then change_pte; then the entry is set. And a page that was writable must not change its frame.
+ */
+enum change_pte {
+	CHANGE_PTE_NONE, CHANGE_PTE_UNBRACKETED, CHANGE_PTE_BRACKETED, CHANGE_PTE_FORMER_GLORY,
+};
+/* While nobody uses the host's spaces. */
+void host_set_change_pte(struct host *host, enum change_pte change_pte);
+enum change_pte host_change_pte(const struct host *host);
+
 struct notifier_ops {
 	void (*start)(struct notifier *self, const struct mm_range *range);
 	void (*end)(struct notifier *self, const struct mm_range *range);
@@ -59,6 +83,13 @@ struct notifier_ops {
 	bool (*clear_flush_young)(struct notifier *self, const struct mm_range *range);
 	bool (*clear_young)(struct notifier *self, const struct mm_range *range);
 	bool (*test_young)(struct notifier *self, const struct mm_range *range);
+	/*
+	 * Both or none. start_change: as start, but what is mapped stays for change_pte to exchange; the bracket
+	 * counts, and ends by `end`. change_pte: the page at the address will be this one when the call has
+	 * returned; when it returns, the old one must be out of reach. Neither fails.
+	 */
+	void (*start_change)(struct notifier *self, const struct mm_range *range);
+	void (*change_pte)(struct notifier *self, hva_t address, const struct mm_page *page);
 };
 
 struct notifier {

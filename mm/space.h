@@ -19,6 +19,7 @@ struct vma {				/* Linux: vm_area_struct */
 	uint64_t first;			/* what the page at `start` is called: in the file, or in the family */
 	enum sharing sharing;
 	enum advice advice;
+	bool mergeable;			/* ksm.c may make its pages one with others */
 };
 
 struct space {
@@ -56,6 +57,8 @@ void vma_remove(struct space *space, uint64_t start, uint64_t end) HOLDS(space->
 void vma_protect(struct space *space, uint64_t start, uint64_t end, enum protection protection)
 	HOLDS(space->lock);
 void vma_advise(struct space *space, uint64_t start, uint64_t end, enum advice advice)
+	HOLDS(space->lock);
+void vma_set_mergeable(struct space *space, uint64_t start, uint64_t end, bool mergeable)
 	HOLDS(space->lock);
 void vma_free_all(struct space *space) HOLDS(space->lock);
 /* The upper begins where the lower ends, and is its continuation. */
@@ -113,6 +116,12 @@ pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level) HO
  */
 pte_t table_change(struct space *space, uint64_t address, struct place place, pte_t new,
 		  enum content content, struct gather *gather) HOLDS(space->lock);
+/*
+ * An entry goes to another place of the same level, which is kept for it, with all that it counts for: no mark,
+ * count or reference changes. Tables left empty are unlinked.
+ */
+void table_move(struct space *space, uint64_t from, struct place old, uint64_t to, struct place new,
+		struct gather *gather) HOLDS(space->lock);
 /* Afterwards no leaf lies across the address. The translations stay as they are. */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
 /* Empties [start, end), across which no leaf may lie. */
@@ -170,6 +179,13 @@ MUST_USE enum status space_reach(struct space *space, uint64_t address, enum acc
 struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event) HOLDS_SHARED(space->lock);
 void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
+/*
+ * A bracket around one page whose entry notifier_change will tell of: listeners that have change_pte drop nothing.
+ * notifier_change: of the entry that will stand there, when no CPU uses the old one any more.
+ */
+struct mm_range notifier_start_change(struct space *space, uint64_t address, enum mm_event event)
+	HOLDS(space->lock);
+void notifier_change(struct space *space, uint64_t address, pte_t new) HOLDS(space->lock);
 void notifier_release(struct space *space) HOLDS(space->lock);
 /*
  * Whether some listener has used a page of [start, end): all are asked, each forgets. A primary

@@ -155,6 +155,23 @@ pte_t table_change(struct space *space, uint64_t address, struct place place, pt
 	return old;
 }
 
+void table_move(struct space *space, uint64_t from, struct place old, uint64_t to, struct place new,
+		struct gather *gather)
+{
+	check(new.level == old.level && !pte_is_empty(new.pte) && !pte_leaf(new.pte, new.level));
+
+	/* What the exchange returns counts: the CPU may have set A or D since old.pte was read. */
+	pte_t entry = { atomic_xchg(old.slot, pte_empty().bits) };
+
+	trace_step(space->host->trace, TRACE_PTE_CLEAR, from, entry.bits);
+	table_of(space, old.slot)->entries--;
+	prune(space, from, old.level, gather);
+	if (pte_leaf(entry, old.level))
+		entry.bits |= PTE_SOFT;		/* Linux: move_soft_dirty_pte */
+	atomic_xchg(new.slot, entry.bits);
+	trace_step(space->host->trace, TRACE_PTE_SET, to, entry.bits);
+}
+
 /* Links a table; the entry changes only if it is still what the place says. */
 static bool link_table(struct space *space, uint64_t address, struct place *place, pfn_t table,
 		       struct gather *gather) HOLDS(space->lock)

@@ -139,6 +139,7 @@ bool vma_can_merge(const struct vma *low, const struct vma *high)
 	return low->end == high->start && low->protection == high->protection &&
 	       low->max_level == high->max_level && low->file == high->file &&
 	       low->sharing == high->sharing && low->advice == high->advice &&
+	       low->mergeable == high->mergeable &&
 	       low->first + pages == high->first;
 }
 
@@ -192,5 +193,15 @@ void vma_advise(struct space *space, uint64_t start, uint64_t end, enum advice a
 	for (unsigned i = vma_search(space, start);
 	     i < space->vma_count && space->vmas[i].start < end; i++)
 		space->vmas[i].advice = advice;
+	merge(space, start, end);
+}
+
+void vma_set_mergeable(struct space *space, uint64_t start, uint64_t end, bool mergeable)
+{
+	split_at(space, start);
+	split_at(space, end);
+	for (unsigned i = vma_search(space, start);
+	     i < space->vma_count && space->vmas[i].start < end; i++)
+		space->vmas[i].mergeable = mergeable;
 	merge(space, start, end);
 }

@@ -60,6 +60,23 @@ static void op_fork(void)
 	space_destroy(child);
 }
 
+static void op_move(void)
+{
+	static uint64_t at = BASE + GIB;
+
+	assert_int_equal(space_move(space, hva(at), MIB, hva(at + MIB)), STATUS_OK);
+	at += MIB;
+}
+
+static void op_insert(void)
+{
+	pfn_t frame = pfn(0);
+
+	assert_int_equal(space_insert_page(space, hva(BASE), frame), STATUS_EXISTS);
+}
+
+static void op_merge(void) { assert_int_equal(space_merge(space, hva(BASE), MIB), STATUS_OK); }
+
 static void op_verify(void) { space_verify(space); }
 
 static void op_gup(void)
@@ -110,6 +127,10 @@ static void of_a_space(void **state)
 	other.host = NULL;			/* the child's own pages come before the lock */
 	takes(EXCLUSIVE, &space->lock, op_fork);
 	other.host = arena.host;
+	map(BASE + GIB, MIB, LEVEL_4K);
+	takes(EXCLUSIVE, &space->lock, op_move);
+	takes(EXCLUSIVE, &space->lock, op_insert);
+	takes(EXCLUSIVE, &space->lock, op_merge);
 	takes(EXCLUSIVE, &space->lock, op_verify);
 	takes(SHARED, &space->lock, op_invalidate);
 	takes(SHARED, &space->lock, op_gup);

@@ -13,6 +13,10 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 4: return space_migrate(space, start, bytes, &moved);
 	case 5: return space_split(space, start, bytes);
 	case 6: return space_advise(space, start, bytes, ADVICE_RANDOM);
+	case 7: return space_move(space, start, bytes, hva(0));
+	case 8: return space_move(space, hva(0), bytes, start);
+	case 9: return space_merge(space, start, bytes);
+	case 10: return space_unmerge(space, start, bytes);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -43,7 +47,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 8; function++)
+		for (unsigned function = 0; function < 12; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);

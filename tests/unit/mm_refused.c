@@ -12,6 +12,7 @@
 #include "tests/host/arena.h"
 
 #define MIB  UINT64_C(0x100000)
+#define GIB  (1024 * MIB)
 #define BASE (UINT64_C(64) << 30)
 #define PAGES 2048		/* the 8 MiB that are looked at */
 
@@ -152,6 +153,80 @@ static enum status fork_it(void)
 	return status;
 }
 
+/* A large page goes to where it must be small, and back: both need tables. */
+static enum status move(void)
+{
+	enum status status = space_move(space, hva(BASE), 2 * MIB, hva(GIB + PAGE_SIZE));
+
+	if (status != STATUS_OK)
+		return status;
+	arena_fail_after(&arena, -1);
+	return space_move(space, hva(GIB + PAGE_SIZE), 2 * MIB, hva(BASE));
+}
+
+static enum status patch(void)
+{
+	int64_t left = arena.fail_after;
+
+	/* The first page becomes one that is only read, large as it is. */
+	arena.fail_after = -1;
+	assert_int_equal(space_protect(space, hva(BASE), 2 * MIB, PROTECTION_READ), STATUS_OK);
+	arena.fail_after = left;
+	enum status status = space_patch(space, hva(BASE), bytes, sizeof(bytes));
+
+	left = arena.fail_after;
+	arena.fail_after = -1;
+	assert_int_equal(space_protect(space, hva(BASE), 2 * MIB, PROTECTION_READ_WRITE),
+			 STATUS_OK);
+	arena.fail_after = left;
+	return status;
+}
+
+static enum status insert(void)
+{
+	int64_t left = arena.fail_after;
+	pfn_t frame;
+
+	arena.fail_after = -1;
+	assert_int_equal(space_unmap(space, hva(GIB), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(space_map(space, hva(GIB), PAGE_SIZE, PROTECTION_READ, LEVEL_4K), STATUS_OK);
+	assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &frame), STATUS_OK);
+	arena.fail_after = left;
+	enum status status = space_insert_page(space, hva(GIB), frame);
+
+	if (status != STATUS_OK)
+		folio_put(arena.host, frame);
+	return status;
+}
+
+static enum status start_ksm(void)
+{
+	enum status status = ksm_start(arena.host, 100);
+
+	ksm_stop(arena.host);
+	return status;
+}
+
+/* Two pages are one, and are two again: each needs a page. */
+static enum status unmerge(void)
+{
+	int64_t left = arena.fail_after;
+
+	arena.fail_after = -1;
+	assert_int_equal(ksm_start(arena.host, 16), STATUS_OK);
+	assert_int_equal(space_merge(space, hva(BASE), 8 * MIB), STATUS_OK);
+	ksm_scan(arena.host, 10);
+	arena.fail_after = left;
+	enum status status = space_unmerge(space, hva(BASE), 8 * MIB);
+
+	left = arena.fail_after;
+	arena.fail_after = -1;
+	assert_int_equal(space_unmerge(space, hva(BASE), 8 * MIB), STATUS_OK);
+	ksm_stop(arena.host);
+	arena.fail_after = left;
+	return status;
+}
+
 static enum status map_until_the_array_grows(void)
 {
 	enum status status = STATUS_OK;
@@ -218,6 +293,11 @@ static const struct operation {
 	{ "space_migrate", migrate, PARTLY, 3, 0 },
 	{ "space_split", split, PARTLY, 2, 0 },
 	{ "space_fork", fork_it, ALL_OR_NOTHING, 7, 0 },
+	{ "space_move", move, ALL_OR_NOTHING, 4, 0 },
+	{ "space_patch", patch, PARTLY, 3, 0 },
+	{ "space_insert_page", insert, PARTLY, 2, 0 },
+	{ "ksm_start", start_ksm, ALL_OR_NOTHING, 1, 0 },
+	{ "space_unmerge", unmerge, PARTLY, 4, 0 },
 	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
 };
 
