@@ -901,8 +901,6 @@ EXPLORED = [
            "I8: a table is freed when no lookup walks it", "explore/lookup_unmap"),
     Mutant("explored-clean-without-flush", "mm/rmap.c", "tlb_flush(space, address);", "",
            "I6: no CPU stores behind a page that was cleaned", "explore/process_writeback"),
-    Mutant("explored-two-pages-at-once", "mm/replace.c", "tlb_flush(space, address);", "",
-           "S100: no CPU reads the old page after a store to the new one", "explore/process_copy"),
     Mutant("explored-inside-by-a-plain-store", "mm/tlb.h",
            "atomic_xchg(&host->cpus[cpu].inside, 1);",
            "atomic_write(&host->cpus[cpu].inside, 1);",

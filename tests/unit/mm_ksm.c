@@ -119,50 +119,84 @@ static void across_processes(void **state)
 	assert_int_equal(word_at(space, OTHER + 0x800), 2);
 }
 
-/* A store between the two looks at a page. */
-static struct { struct trace trace; unsigned compares; uint64_t at; bool done; } meddler;
+/* A store while pages are looked at: before the scan's nth step of one kind. */
+static struct {
+	struct trace trace;
+	enum trace_step step;
+	unsigned nth;
+	uint64_t at;
+	bool by_cpu;			/* with the lock held: what a CPU does that knows of W */
+	bool done;
+} meddler;
 
 static void on_step(struct trace *self, enum trace_step step, uint64_t subject, uint64_t value)
 {
 	(void)self;
 	(void)subject;
 	(void)value;
-	if (step != TRACE_FOLIO_COMPARE || meddler.compares--)
+	if (step != meddler.step || meddler.nth--)
 		return;
 	arena.host->trace = NULL;
-	put(meddler.at, 9);
 	meddler.done = true;
+	if (!meddler.by_cpu) {
+		put(meddler.at, 9);
+		return;
+	}
+	struct place place = entry(meddler.at);
+
+	assert_true(pte_writable(place.pte));
+	((uint64_t *)pfn_to_ptr(pte_frame(place.pte)))[0x800 / 8] = 9;
 }
 
-static void meddle(unsigned compares, uint64_t at)
+static void meddle(enum trace_step step, unsigned nth, uint64_t at, bool by_cpu)
 {
 	meddler.trace.step = on_step;
-	meddler.compares = compares;
+	meddler.step = step;
+	meddler.nth = nth;
 	meddler.at = at;
+	meddler.by_cpu = by_cpu;
 	meddler.done = false;
 	arena.host->trace = &meddler.trace;
 	scan();
 	assert_true(meddler.done);
 	arena.host->trace = NULL;
 	assert_int_equal(word_at(space, at), 9);
-	scan();
 }
 
-/* Before the hint, and before the comparison that counts. */
-static void stores_meanwhile_are_kept(void **state)
+#define FIRST (BASE + 0x800)
+#define SECOND (BASE + 2 * PAGE_SIZE + 0x800)
+
+/* Before the hint; and before the comparison that counts, when a store must copy. */
+static void stores_before_a_comparison(void **state)
 {
 	(void)state;
 	three_pages(1, 2, 1);
-	meddle(0, BASE + 2 * PAGE_SIZE + 0x800);
+	meddle(TRACE_FOLIO_COMPARE, 0, SECOND, false);
 	assert_int_equal(ksm().shared, 0);
-	put(BASE + 2 * PAGE_SIZE + 0x800, 1);
-	meddle(1, BASE + 2 * PAGE_SIZE + 0x800);
+	put(SECOND, 1);
+	meddle(TRACE_FOLIO_COMPARE, 1, SECOND, false);
 	assert_int_equal(ksm().sharing, 0);
-	assert_int_equal(word_at(space, BASE + 0x800), 1);
-	/* A page that was found and then changed by its process takes no other with it. */
-	put(BASE + 2 * PAGE_SIZE + 0x800, 1);
-	meddle(0, BASE + 0x800);
-	assert_int_equal(word_at(space, BASE + 2 * PAGE_SIZE + 0x800), 1);
+	assert_int_equal(word_at(space, FIRST), 1);
+}
+
+/* Between the hint and the moment when the second page is write-protected: it is compared once more. */
+static void stores_after_the_hint(void **state)
+{
+	(void)state;
+	three_pages(1, 2, 1);
+	meddle(TRACE_REF_TEST, 0, SECOND, true);
+	assert_int_equal(ksm().sharing, 0);
+	assert_int_equal(word_at(space, FIRST), 1);
+}
+
+/* And the first: it is not what it was seen to be, so nothing comes of it. */
+static void stores_to_what_was_seen(void **state)
+{
+	(void)state;
+	three_pages(1, 2, 1);
+	meddle(TRACE_RANGE_INIT, 0, FIRST, true);
+	assert_int_equal(ksm().shared, 0);
+	assert_int_equal(word_at(space, SECOND), 1);
 }
 
 /* Linux: write_protect_page: somebody may be writing there. */
@@ -292,7 +326,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		KSM(equal_pages_become_one), KSM(later_pages_join), KSM(across_processes),
-		KSM(stores_meanwhile_are_kept), KSM(held_pages_stay), KSM(who_is_left_alone),
+		KSM(stores_before_a_comparison),
+		KSM(stores_after_the_hint), KSM(stores_to_what_was_seen), KSM(held_pages_stay), KSM(who_is_left_alone),
 		KSM(unmerged), KSM(merged_for_ever), KSM(limits), KSM(as_a_job),
 	};
 
