@@ -1,0 +1,511 @@
+/*
+ * All that the host does, in any order, against a model of what every page must hold: processes that fork
+ * and end, a guest in the memory of the first, a file that all show, shared and private, while pages
+ * are reclaimed, moved, merged, split, shared, taken back and refused. One thread; a list of operations that each
+ * know what they change. After every step that changed something the rules hold; at the end nothing is left behind.
+ *
+ * HOST_LIFE_SEED, HOST_LIFE_STEPS.
+ */
+#include <stdlib.h>
+
+#include "ept/ept.h"
+#include "mm/store.h"
+#include "tests/host/kick.h"
+#include "tests/host/soft_cpu.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "mm/space.h"
+#include "tests/host/arena.h"
+
+#define MIB  UINT64_C(0x100000)
+#define BASE (UINT64_C(64) << 30)
+
+enum {
+	GUEST_CPU = 1,
+	PROCESSES = 4,
+	SMALL = 48,			/* anonymous pages in leaves of 4 KiB */
+	LARGE = 1024,			/* in leaves of 2 MiB, at first */
+	FILE_PAGES = 16,		/* shown twice: shared, and private */
+	PAGES = SMALL + LARGE + 2 * FILE_PAGES,
+};
+static const uint64_t places[] = { BASE, BASE + 2 * MIB, BASE + 8 * MIB, BASE + 9 * MIB };
+enum part { PART_SMALL, PART_LARGE, PART_SHARED, PART_PRIVATE, PARTS };
+static const unsigned part_pages[] = { SMALL, LARGE, FILE_PAGES, FILE_PAGES };
+
+/* What a page's first word may be. */
+struct cell {
+	uint64_t value;
+	bool own;			/* PART_PRIVATE: not what the file has */
+	bool or_zero;			/* given up (lazyfree): its content may be gone */
+};
+
+struct process {
+	struct space *space;		/* NULL: there is none */
+	struct cell cells[PARTS][LARGE];
+};
+
+static struct arena arena;
+static struct process processes[PROCESSES];
+static struct cell on_file[FILE_PAGES];
+static struct ram_store *store;
+static struct file *file;
+static struct ept *ept;			/* of the first process */
+static struct soft_cpu guest;
+static uint64_t seed, next_value;
+
+/* ------------------------------------------------------------------ chance */
+
+static uint64_t below(uint64_t n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed % n;
+}
+
+struct pick {
+	struct process *process;
+	enum part part;
+	unsigned page, count;
+};
+
+static struct process *any_process(void)
+{
+	struct process *process;
+
+	do
+		process = &processes[below(PROCESSES)];
+	while (!process->space);
+	return process;
+}
+
+static struct pick pick_page(struct process *process)
+{
+	struct pick pick = { .process = process, .part = (enum part)below(PARTS), .count = 1 };
+
+	pick.page = (unsigned)below(part_pages[pick.part]);
+	return pick;
+}
+
+static struct pick pick_range(struct process *process)
+{
+	struct pick pick = pick_page(process);
+	unsigned most = part_pages[pick.part] - pick.page;
+
+	pick.count = 1 + (unsigned)below(below(4) ? (most < 8 ? most : 8) : most);
+	return pick;
+}
+
+static hva_t start_of(struct pick pick)
+{
+	return hva(places[pick.part] + pick.page * PAGE_SIZE);
+}
+
+static uint64_t bytes_of(struct pick pick) { return pick.count * PAGE_SIZE; }
+
+/* ------------------------------------------------------------------ the model */
+
+static struct cell *cell_of(struct pick pick)
+{
+	struct cell *cell = &pick.process->cells[pick.part][pick.page];
+
+	if (pick.part == PART_SHARED || (pick.part == PART_PRIVATE && !cell->own))
+		return &on_file[pick.page];
+	return cell;
+}
+
+static void stored(struct pick pick, uint64_t value)
+{
+	struct cell *cell = cell_of(pick);
+
+	if (pick.part == PART_PRIVATE) {
+		cell = &pick.process->cells[pick.part][pick.page];
+		cell->own = true;
+	}
+	cell->value = value;
+	cell->or_zero = false;
+}
+
+static void found(struct pick pick, uint64_t value)
+{
+	struct cell *cell = cell_of(pick);
+
+	if (cell->or_zero && !value)
+		*cell = (struct cell){ 0 };
+	if (value != cell->value)
+		print_error("part %u page %u: found %lu, expected %lu\n", pick.part, pick.page,
+			    value, cell->value);
+	assert_int_equal(value, cell->value);
+}
+
+/* Zeros, or what the file has. */
+static void forgotten(struct pick pick)
+{
+	for (unsigned i = 0; i < pick.count; i++)
+		if (pick.part != PART_SHARED)
+			pick.process->cells[pick.part][pick.page + i] = (struct cell){ 0 };
+}
+
+/* ------------------------------------------------------------------ operations */
+
+static bool done(enum status status)
+{
+	assert_true(status == STATUS_OK || status == STATUS_NO_MEMORY);
+	return status == STATUS_OK;
+}
+
+static void process_stores(void)
+{
+	struct pick pick = pick_page(any_process());
+	uint64_t value = ++next_value;
+
+	if (done(space_write(pick.process->space, start_of(pick), &value, sizeof(value))))
+		stored(pick, value);
+}
+
+static void process_loads(void)
+{
+	struct pick pick = pick_page(any_process());
+	uint64_t value = 0;
+
+	if (done(space_read(pick.process->space, start_of(pick), &value, sizeof(value))))
+		found(pick, value);
+}
+
+static gpa_t guest_address(struct pick pick)
+{
+	return gpa(places[pick.part] - BASE + pick.page * PAGE_SIZE);
+}
+
+static bool allowed(enum fault_result result)
+{
+	assert_true(result == FAULT_FIXED || result == FAULT_NO_MEMORY);
+	return result == FAULT_FIXED;
+}
+
+static void guest_stores(void)
+{
+	struct pick pick = pick_page(&processes[0]);
+	uint64_t value = ++next_value;
+
+	port_set_cpu(GUEST_CPU);
+	if (allowed(soft_store(&guest, guest_address(pick), value)))
+		stored(pick, value);
+	port_set_cpu(0);
+}
+
+static void guest_loads(void)
+{
+	struct pick pick = pick_page(&processes[0]);
+	uint64_t value = 0;
+
+	port_set_cpu(GUEST_CPU);
+	if (allowed(soft_load(&guest, guest_address(pick), &value)))
+		found(pick, value);
+	port_set_cpu(0);
+}
+
+static void guest_leaves(void)
+{
+	port_set_cpu(GUEST_CPU);
+	soft_leave(&guest);
+	port_set_cpu(0);
+}
+
+/* A user with a reference and no entry: reads, or writes and says so. */
+static void device_reads(void)
+{
+	struct pick pick = pick_page(any_process());
+	struct mm_page page;
+
+	if (!done(gup_get(pick.process->space, start_of(pick), 0, &page)))
+		return;
+	found(pick, *(const uint64_t *)pfn_to_ptr(page.frame));
+	gup_put(arena.host, page.frame);
+}
+
+static void device_writes(void)
+{
+	struct pick pick = pick_page(any_process());
+	struct mm_page page;
+
+	if (!done(gup_get(pick.process->space, start_of(pick), GUP_WRITE, &page)))
+		return;
+	*(uint64_t *)pfn_to_ptr(page.frame) = ++next_value;
+	stored(pick, next_value);
+	gup_put_dirty(arena.host, page.frame);
+}
+
+static void discards(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	if (done(space_discard(pick.process->space, start_of(pick), bytes_of(pick))))
+		forgotten(pick);
+}
+
+static void protects(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	if (done(space_protect(pick.process->space, start_of(pick), bytes_of(pick),
+			       (enum protection)below(3))))
+		arena_fail_after(&arena, -1);
+	while (!done(space_protect(pick.process->space, start_of(pick), bytes_of(pick),
+				   PROTECTION_READ_WRITE)))
+		;
+}
+
+static void migrates(void)
+{
+	struct pick pick = pick_range(any_process());
+	uint64_t moved;
+
+	(void)done(space_migrate(pick.process->space, start_of(pick), bytes_of(pick), &moved));
+}
+
+static void splits(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	(void)done(space_split(pick.process->space, start_of(pick), bytes_of(pick)));
+}
+
+static void invalidates(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	assert_int_equal(space_invalidate(pick.process->space, start_of(pick), bytes_of(pick)),
+			 STATUS_OK);
+}
+
+static void syncs(void)
+{
+	assert_int_equal(file_sync(file), STATUS_OK);
+}
+
+static void flushes(void) { (void)host_flush(arena.host, 1 + below(4)); }
+
+static void reclaims(void) { (void)host_reclaim(arena.host, 1 + below(64)); }
+
+static void tracks_idleness(void)
+{
+	struct pick pick = pick_page(any_process());
+	struct mm_page page;
+
+	if (mm_peek(pick.process->space, start_of(pick), &page) != STATUS_OK)
+		return;
+	pfn_t first = pfn(page.frame.raw & ~UINT64_C(63));
+	uint64_t idle = below(UINT64_MAX);
+
+	assert_int_equal(idle_mark(arena.host, first, 64, &idle), STATUS_OK);
+	assert_int_equal(idle_read(arena.host, first, 64, &idle), STATUS_OK);
+}
+
+static void forks(void)
+{
+	struct process *parent = any_process(), *child = &processes[below(PROCESSES)];
+	struct space *space;
+
+	if (child->space || !done(space_fork(parent->space, &space)))
+		return;
+	memcpy(child, parent, sizeof(*child));
+	child->space = space;
+}
+
+static void ends(void)
+{
+	struct process *process = any_process();
+
+	if (process == &processes[0])
+		return;
+	space_destroy(process->space);
+	process->space = NULL;
+}
+
+static const struct operation {
+	const char *name;
+	void (*perform)(void);
+	unsigned weight;
+} operations[] = {
+	{ "process stores", process_stores, 16 },
+	{ "process loads", process_loads, 16 },
+	{ "guest stores", guest_stores, 16 },
+	{ "guest loads", guest_loads, 16 },
+	{ "guest leaves", guest_leaves, 4 },
+	{ "device reads", device_reads, 2 },
+	{ "device writes", device_writes, 2 },
+	{ "discards", discards, 3 },
+	{ "protects", protects, 3 },
+	{ "migrates", migrates, 4 },
+	{ "splits", splits, 1 },
+	{ "invalidates", invalidates, 2 },
+	{ "syncs", syncs, 2 },
+	{ "flushes", flushes, 3 },
+	{ "reclaims", reclaims, 4 },
+	{ "tracks idleness", tracks_idleness, 2 },
+	{ "forks", forks, 2 },
+	{ "ends", ends, 1 },
+};
+enum { OPERATIONS = sizeof(operations) / sizeof(*operations) };
+
+/* ------------------------------------------------------------------ a life */
+
+static void on_kick(unsigned cpu)
+{
+	assert_int_equal(cpu, GUEST_CPU);
+	guest_leaves();
+}
+
+static void map_all(struct space *space)
+{
+	assert_int_equal(space_map(space, hva(places[PART_SMALL]), SMALL * PAGE_SIZE,
+				   PROTECTION_READ_WRITE, LEVEL_4K), STATUS_OK);
+	assert_int_equal(space_map(space, hva(places[PART_LARGE]), LARGE * PAGE_SIZE,
+				   PROTECTION_READ_WRITE, LEVEL_2M), STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(places[PART_SHARED]), FILE_PAGES * PAGE_SIZE,
+					PROTECTION_READ_WRITE, file, 0, SHARING_SHARED),
+			 STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(places[PART_PRIVATE]), FILE_PAGES * PAGE_SIZE,
+					PROTECTION_READ_WRITE, file, 0, SHARING_PRIVATE),
+			 STATUS_OK);
+}
+
+/* A store that needs no memory any more: a write that fails would lose its page, as it may. */
+static void fill_store(void)
+{
+	const struct store_ops *ops = ram_store_of(store)->ops;
+	static const char zeros[PAGE_SIZE];
+	uint64_t bytes;
+
+	for (uint64_t page = 0; page < FILE_PAGES; page++)
+		assert_int_equal(ops->write(ram_store_of(store), page * PAGE_SIZE, zeros, PAGE_SIZE,
+					    &bytes), STATUS_OK);
+}
+
+static void open_life(void)
+{
+	const struct ept_caps caps = { .max_level = LEVEL_2M, .accessed_dirty = true };
+
+	memset(processes, 0, sizeof(processes));
+	memset(on_file, 0, sizeof(on_file));
+	arena_open(&arena, 32);
+	assert_int_equal(ram_store_create(arena.host, FILE_PAGES, &store), STATUS_OK);
+	fill_store();
+	assert_int_equal(file_create(arena.host, ram_store_of(store), FILE_PAGES, &file), STATUS_OK);
+	assert_int_equal(space_create(arena.host, &processes[0].space), STATUS_OK);
+	map_all(processes[0].space);
+	assert_int_equal(ept_create(processes[0].space, &caps, &ept), STATUS_OK);
+	for (unsigned part = 0; part < PARTS; part++) {
+		struct region region = { gpa_to_gfn(gpa(places[part] - BASE)), part_pages[part],
+					 hva(places[part]), REGION_READ_WRITE, LEVEL_2M };
+
+		assert_int_equal(ept_region_add(ept, &region), STATUS_OK);
+	}
+	soft_cpu_init(&guest, ept);
+	kick_hook(on_kick);
+}
+
+static void verify(void)
+{
+	host_verify(arena.host);
+	for (unsigned i = 0; i < PROCESSES; i++)
+		if (processes[i].space)
+			space_verify(processes[i].space);
+	ept_verify(ept);
+}
+
+static void check_content(void)
+{
+	for (unsigned i = 0; i < PROCESSES; i++)
+		for (unsigned part = 0; part < PARTS && processes[i].space; part++)
+			for (unsigned page = 0; page < part_pages[part]; page++) {
+				struct pick pick = { &processes[i], part, page, 1 };
+				uint64_t value = 0;
+
+				assert_int_equal(space_read(processes[i].space, start_of(pick),
+							    &value, sizeof(value)), STATUS_OK);
+				found(pick, value);
+			}
+}
+
+static void close_life(void)
+{
+	guest_leaves();
+	verify();
+	check_content();
+	ept_destroy(ept);
+	for (unsigned i = 0; i < PROCESSES; i++)
+		if (processes[i].space)
+			space_destroy(processes[i].space);
+	assert_int_equal(file_destroy(file), STATUS_OK);
+	ram_store_destroy(store);
+	arena_close(&arena);
+}
+
+static const struct operation *any_operation(void)
+{
+	unsigned all = 0;
+
+	for (unsigned i = 0; i < OPERATIONS; i++)
+		all += operations[i].weight;
+
+	uint64_t at = below(all);
+	const struct operation *operation = operations;
+
+	for (; at >= operation->weight; operation++)
+		at -= operation->weight;
+	return operation;
+}
+
+static void live(uint64_t from, uint64_t steps)
+{
+	bool tell = getenv("HOST_LIFE_TELL");
+
+	seed = from * 0x9e3779b97f4a7c15 | 1;
+	open_life();
+	for (uint64_t i = 0; i < steps; i++) {
+		const struct operation *operation = any_operation();
+
+		if (tell)
+			print_message("# %lu %s\n", i, operation->name);
+		if (!below(16))
+			arena_fail_after(&arena, (int64_t)below(4));
+		operation->perform();
+		arena_fail_after(&arena, -1);
+		if (i % 64 == 0)
+			verify();
+	}
+	close_life();
+}
+
+static uint64_t setting(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+static void whole_lives(void **state)
+{
+	uint64_t steps = setting("HOST_LIFE_STEPS", 4000), only = setting("HOST_LIFE_SEED", 0);
+
+	(void)state;
+	for (uint64_t i = 1; i <= 4; i++) {
+		print_message("# HOST_LIFE_SEED=%lu\n", only ? only : i);
+		live(only ? only : i, steps);
+		if (only)
+			break;
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(whole_lives) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
