@@ -197,47 +197,70 @@ bool folio_is_locked(const struct host *host, pfn_t frame)
 
 /* ------------------------------------------------------------------ marks */
 
-/* Tested before it is set: a mark that stands already costs no locked operation. */
-static bool set_mark(struct folio *folio, uint32_t mark)
+void host_set_marking(struct host *host, enum marking marking)
 {
-	if (atomic_read(&folio->flags) & mark)
-		return false;
+	const uint32_t never = FOLIO_USED;	/* it is none of the flags that are looked at */
+	bool looks = marking == MARKING_LOOKS;
+
+	host->marking = marking;
+	host->stands_dirty = looks ? FOLIO_DIRTY : never;
+	host->stands_accessed = looks ? FOLIO_ACCESSED | FOLIO_ACTIVE : never;
+}
+
+/* False: it stood already. */
+static bool set_mark(struct host *host, struct folio *folio, uint32_t mark)
+{
+	host_count(host, HOST_MARKS_LOCKED, 1);
 	return !(atomic_or(&folio->flags, mark) & mark);
+}
+
+void folio_set_dirty_mark(struct host *host, struct folio *folio)
+{
+	if (set_mark(host, folio, FOLIO_DIRTY) && folio_file(folio))
+		file_note_dirty(folio_file(folio), folio->index);
+}
+
+/*
+ * Inactive, unmarked -> inactive, marked -> active, unmarked -> active, marked. A folio that is on no list
+ * for the moment, since reclaim looks at it, waits with the mark. Whoever uses it, it is not idle.
+ */
+void folio_set_accessed_mark(struct host *host, struct block block)
+{
+	struct folio *folio = block.folio;
+	bool stood = host->marking == MARKING_LOOKS && atomic_read(&folio->flags) & FOLIO_ACCESSED;
+
+	if (!stood)
+		stood = !set_mark(host, folio, FOLIO_ACCESSED);
+	if (stood && !(atomic_read(&folio->flags) & FOLIO_ACTIVE) &&
+	    folio_activate(host, block.head))
+		atomic_and(&folio->flags, ~FOLIO_ACCESSED);
+	if (atomic_read(&folio->flags) & FOLIO_IDLE)
+		atomic_and(&folio->flags, ~FOLIO_IDLE);
 }
 
 /* Linux: folio_mark_dirty, filemap_dirty_folio: the flag, and what writeback looks for. */
 void folio_mark_dirty(struct host *host, pfn_t frame)
 {
-	struct folio *folio = folio_of(host, frame);
-
 	host_count(host, HOST_MARKS_DIRTY, 1);
 	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
-	if (set_mark(folio, FOLIO_DIRTY) && folio_file(folio))
-		file_note_dirty(folio_file(folio), folio->index);
+	folio_mark_dirty_held(host, folio_of(host, frame));
 }
 
 void folio_set_dirty(struct host *host, pfn_t frame)
 {
-	host_count(host, HOST_MARKS_DIRTY, 1);
-	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
-	set_mark(folio_of(host, frame), FOLIO_DIRTY);
-}
-
-/*
- * Inactive, unmarked -> inactive, marked -> active, unmarked -> active, marked. A folio that is on no list
- * for the moment, since reclaim looks at it, waits with the mark.
- */
-void folio_mark_accessed(struct host *host, pfn_t frame)
-{
 	struct folio *folio = folio_of(host, frame);
 
+	host_count(host, HOST_MARKS_DIRTY, 1);
+	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
+	if ((atomic_read(&folio->flags) & FOLIO_DIRTY) != host->stands_dirty)
+		set_mark(host, folio, FOLIO_DIRTY);
+}
+
+void folio_mark_accessed(struct host *host, pfn_t frame)
+{
 	host_count(host, HOST_MARKS_ACCESSED, 1);
 	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
-	if (!set_mark(folio, FOLIO_ACCESSED) && !(atomic_read(&folio->flags) & FOLIO_ACTIVE) &&
-	    folio_activate(host, frame))
-		atomic_and(&folio->flags, ~FOLIO_ACCESSED);
-	if (atomic_read(&folio->flags) & FOLIO_IDLE)
-		atomic_and(&folio->flags, ~FOLIO_IDLE);
+	folio_mark_accessed_held(host, (struct block){ folio_of(host, frame), frame });
 }
 
 /* Linux: folio_migrate_flags, what it does for idle page tracking. */

@@ -144,6 +144,7 @@ enum status host_create(const struct ram_range *ranges, unsigned count, struct h
 	__builtin_memset(host, 0, pages << PAGE_SHIFT);
 	host->metadata_bytes = pages << PAGE_SHIFT;
 	list_init(&host->spaces);
+	host_set_marking(host, MARKING_LOOKS);
 	list_init(&host->files);
 	page_lists_init(host);
 	lru_init(host);

@@ -163,6 +163,9 @@ struct host {
 	struct trace *trace;			/* NULL: nobody listens */
 	enum change_pte change_pte;		/* notifier.h: none, unless a test asks for history */
 	uint32_t kept_max;			/* KEPT_MAX; 0 for a host whose CPUs keep nothing */
+	/* The flags of a folio whose mark stands, and is left so: host_set_marking. */
+	uint32_t stands_dirty, stands_accessed;
+	enum marking marking;
 
 	struct host_cpu cpus[MAX_CPUS];
 	atomic64_t cpus_seen;			/* bit n: CPU n has been inside tables */
@@ -233,6 +236,28 @@ void page_lists_init(struct host *host);
 void page_keep(struct host *host, uint32_t kept_max);
 /* Free frames, those on the CPUs' lists too. Exact while no CPU allocates or frees. */
 uint64_t page_count_free(const struct host *host);
+
+/*
+ * folio.c: marks by who holds the metadata. One that stands already costs four instructions, and is
+ * neither counted nor traced.
+ */
+void folio_set_dirty_mark(struct host *host, struct folio *folio);
+void folio_set_accessed_mark(struct host *host, struct block block);
+
+static inline void folio_mark_dirty_held(struct host *host, struct folio *folio)
+{
+	if ((atomic_read(&folio->flags) & FOLIO_DIRTY) != host->stands_dirty)
+		folio_set_dirty_mark(host, folio);
+}
+
+/* Of a folio that is active, too, and so can't rise. */
+static inline void folio_mark_accessed_held(struct host *host, struct block block)
+{
+	const uint32_t looked_at = FOLIO_ACCESSED | FOLIO_ACTIVE | FOLIO_IDLE;
+
+	if ((atomic_read(&block.folio->flags) & looked_at) != host->stands_accessed)
+		folio_set_accessed_mark(host, block);
+}
 
 /* folio.c: by any frame of it. Locks: a folio's before space->lock before file->lock. */
 void folio_lock(struct host *host, pfn_t frame);

@@ -41,6 +41,7 @@ enum host_count {
 	HOST_TLB_FLUSHES,		/* of processes' translations */
 	HOST_BRACKETS,			/* told to a space's listeners */
 	HOST_MARKS_DIRTY, HOST_MARKS_ACCESSED,	/* calls, whatever they found */
+	HOST_MARKS_LOCKED,		/* locked operations that set one of the two */
 	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
 	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
@@ -79,6 +80,12 @@ uint32_t folio_mapcount(struct host *host, pfn_t frame);
 void folio_mark_dirty(struct host *host, pfn_t frame);
 void folio_set_dirty(struct host *host, pfn_t frame);
 void folio_mark_accessed(struct host *host, pfn_t frame);
+/*
+ * Whether a mark looks first if it stands already, and saves the locked operation: so at first. Or it
+ * sets it always, as Linux's SetPageDirty does. Before other CPUs know the host.
+ */
+enum marking { MARKING_LOOKS, MARKING_SETS };
+void host_set_marking(struct host *host, enum marking marking);
 bool folio_dirty(struct host *host, pfn_t frame);
 /* Marked once, or twice and so active: reclaim has not judged since. */
 bool folio_accessed(struct host *host, pfn_t frame);

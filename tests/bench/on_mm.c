@@ -94,3 +94,57 @@ static void unmap_page(struct host *host)
 }
 
 BENCHMARK(mm_lookup_4k, .setup = map_page, .body = look_up, .end = unmap_page, .target = 120);
+
+/* ------------------------------------------------------------------ marks that stand already */
+
+static struct folio *marked;
+static pfn_t marked_frame;
+
+static void take_marked(struct host *host)
+{
+	must(folio_alloc(host, ORDER_4K, &marked_frame));
+	marked = folio_of(host, marked_frame);
+	folio_mark_dirty(host, marked_frame);
+	folio_mark_accessed(host, marked_frame);
+	/* As if reclaim had it on a list: one that can rise is not done with its mark. */
+	atomic_or(&marked->flags, FOLIO_ACTIVE);
+}
+
+static void put_marked(struct host *host)
+{
+	atomic_and(&marked->flags, ~FOLIO_ACTIVE);
+	folio_put(host, marked_frame);
+}
+
+/* Often, so that what the function needs besides, callers' registers, does not count. */
+#define FOUR_TIMES(what) do { what; what; what; what; } while (0)
+#define OFTEN(what)                                                                 \
+	do {                                                                        \
+		FOUR_TIMES(what);                                                   \
+		FOUR_TIMES(what);                                                   \
+		FOUR_TIMES(what);                                                   \
+		FOUR_TIMES(what);                                                   \
+	} while (0)
+
+static void mark_dirty_held(struct host *host)
+{
+	struct folio *folio = marked;
+
+	OFTEN(folio_mark_dirty_held(host, folio));
+}
+
+static void mark_accessed_held(struct host *host)
+{
+	const struct block block = { marked, marked_frame };
+
+	OFTEN(folio_mark_accessed_held(host, block));
+}
+
+static void mark_dirty_by_frame(struct host *host) { folio_mark_dirty(host, marked_frame); }
+
+BENCHMARK(folio_mark_dirty_again, .setup = take_marked, .body = mark_dirty_held,
+	  .end = put_marked, .operations = 16, .target = 5);
+BENCHMARK(folio_mark_accessed_again, .setup = take_marked, .body = mark_accessed_held,
+	  .end = put_marked, .operations = 16, .target = 5);
+BENCHMARK(folio_mark_dirty_by_frame, .setup = take_marked, .body = mark_dirty_by_frame,
+	  .end = put_marked);

@@ -291,6 +291,64 @@ static void s58_a_bare_flag_is_no_note(void **state)
 	assert_int_equal(stats().dirty, 0);
 }
 
+/* The locked operations of ten marks of each kind, by frame and by metadata. */
+static uint64_t locked_by_marks(pfn_t frame)
+{
+	const struct block block = { folio_of(arena.host, frame), frame };
+	uint64_t before = host_read_count(arena.host, HOST_MARKS_LOCKED);
+
+	for (unsigned i = 0; i < 10; i++) {
+		folio_mark_dirty(arena.host, frame);
+		folio_mark_dirty_held(arena.host, folio_of(arena.host, frame));
+		folio_set_dirty(arena.host, frame);
+		folio_mark_accessed(arena.host, frame);
+		folio_mark_accessed_held(arena.host, block);
+	}
+	return host_read_count(arena.host, HOST_MARKS_LOCKED) - before;
+}
+
+static void s59_a_mark_that_stands_is_not_set_again(void **state)
+{
+	uint64_t calls = host_read_count(arena.host, HOST_MARKS_DIRTY);
+	pfn_t frame;
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	get(BASE);
+	frame = frame_at(BASE);
+	/* Dirty; accessed, and again when that has made it active. */
+	assert_int_equal(locked_by_marks(frame), 3);
+	assert_int_equal(locked_by_marks(frame), 0);
+	assert_int_equal(stats().dirty, 1);
+	assert_int_equal(host_read_count(arena.host, HOST_MARKS_DIRTY) - calls, 2 * 20);
+
+	/* Without the test the marks are the same, and noted once, but each is a locked operation. */
+	host_set_marking(arena.host, MARKING_SETS);
+	assert_int_equal(locked_by_marks(frame), 50);
+	assert_true(folio_dirty(arena.host, frame) && folio_accessed(arena.host, frame));
+	assert_int_equal(stats().dirty, 1);
+	host_set_marking(arena.host, MARKING_LOOKS);
+}
+
+/* Inactive or active, marked or not: who is used is not idle. */
+static void a_use_ends_idleness(void **state)
+{
+	struct block page;
+	uint64_t locked = host_read_count(arena.host, HOST_MARKS_LOCKED);
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	get(BASE);
+	page = (struct block){ folio_of(arena.host, frame_at(BASE)), frame_at(BASE) };
+	for (unsigned turn = 0; turn < 5; turn++) {
+		atomic_or(&page.folio->flags, FOLIO_IDLE);
+		folio_mark_accessed_held(arena.host, page);
+		assert_true(folio_accessed(arena.host, page.head));
+		assert_false(atomic_read(&page.folio->flags) & FOLIO_IDLE);
+	}
+	assert_int_equal(host_read_count(arena.host, HOST_MARKS_LOCKED) - locked, 2);
+}
+
 /* Two processes map the page; both entries are cleaned. */
 static void all_spaces_are_cleaned(void **state)
 {
@@ -436,7 +494,8 @@ int main(void)
 		file_test(s11_advice_says_that_accessed_is_nothing),
 		file_test(s12_anonymous_pages_take_their_marks_along),
 		file_test(store_is_written_once), file_test(s91_listener_before_entry_before_folio),
-		file_test(s58_a_bare_flag_is_no_note), file_test(all_spaces_are_cleaned),
+		file_test(s58_a_bare_flag_is_no_note), file_test(s59_a_mark_that_stands_is_not_set_again),
+		file_test(a_use_ends_idleness), file_test(all_spaces_are_cleaned),
 		file_test(s8_s9_a_cpu_sets_both_flags),
 		file_test(s13_a_page_that_moves_takes_only_dirty_along),
 		file_test(protect_and_back), file_test(vmas_split_and_merge),
