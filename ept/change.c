@@ -41,6 +41,15 @@ bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot)
 	return spte_accessed(slot_and_not(slot, SPTE_A));
 }
 
+bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *found)
+{
+	if (!slot_cmpxchg(slot, found, new))
+		return false;
+	ept_count(ept, COUNT_MADE_WRITABLE, 1);
+	ept_propagate_map(ept, new);
+	return true;
+}
+
 static void empty_table(struct ept *ept, pfn_t table, unsigned level, struct flush_batch *batch)
 	HOLDS(ept->lock);
 
@@ -103,4 +112,23 @@ bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batc
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Host-writable goes with W, so that a fault can't give W back by itself. Bits are taken away, not a
+ * value put in: the processor may be setting A.
+ */
+struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint64_t pages,
+				     struct flush_batch batch)
+{
+	struct ept_walk walk = ept_walk_begin(ept, start, pages);
+
+	while (ept_walk_next(&walk)) {
+		if (!spte_is_leaf(walk.old) || !spte_host_writable(walk.old))
+			continue;
+		slot_and_not(walk.slot, SPTE_WRITE_BITS);
+		ept_count(ept, COUNT_MADE_READ_ONLY, 1);
+		batch.owed = true;
+	}
+	return batch;
 }

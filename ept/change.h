@@ -36,6 +36,18 @@ MUST_USE bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct f
  * mark, no flush (U4, U27, U36). A bit is taken, nothing is stored: a D that comes meanwhile stays.
  */
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lock);
+/*
+ * Every leaf that has a frame of the range and may be written stays, read-only: the next store asks
+ * the host.
+ */
+MUST_USE struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint64_t pages,
+					      struct flush_batch batch) HOLDS(ept->lock);
+/*
+ * A leaf in place of one that it adds W to (spte_adds_write). No flush: a processor that knows the
+ * old one faults once more at most. False: something else stands there by now, in *found.
+ */
+MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *found)
+	HOLDS_SHARED(ept->lock);
 
 /* What a fault means for the folio behind this leaf, new or found there. */
 void ept_propagate_map(struct ept *ept, spte_t leaf) HOLDS_SHARED(ept->lock);

@@ -107,6 +107,8 @@ struct ept_stats {
 	uint64_t faults[3];		/* by access: read, write, fetch (a fetch counts as one) */
 	uint64_t mapped[3];		/* leaves installed, by level 1, 2, 3 */
 	uint64_t zapped[3];		/* leaves removed, by level */
+	uint64_t made_read_only;	/* leaves that lost W and stayed */
+	uint64_t made_writable;		/* leaves that got it where they were */
 	uint64_t spurious, retries;
 	uint64_t invalidations;		/* brackets seen */
 	uint64_t flushes;		/* shootdowns: generations advanced */

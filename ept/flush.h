@@ -9,7 +9,7 @@
 #include "ept/state.h"
 
 struct flush_batch {
-	bool owed;		/* something present was taken away */
+	bool owed;		/* something present was taken away, or its W */
 	pfn_t tables;		/* the first that waits, linked by spte_make_waiting; 0: none */
 	uint64_t zapped[EPT_ROOT_LEVEL];	/* leaves, by level: counted when it is settled */
 };

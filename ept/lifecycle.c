@@ -77,6 +77,8 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 		out->mapped[i] = sum[COUNT_MAPPED_4K + i];
 		out->zapped[i] = sum[COUNT_ZAPPED_4K + i];
 	}
+	out->made_read_only = sum[COUNT_MADE_READ_ONLY];
+	out->made_writable = sum[COUNT_MADE_WRITABLE];
 	out->spurious = sum[COUNT_SPURIOUS];
 	out->retries = sum[COUNT_RETRIES];
 	out->invalidations = sum[COUNT_INVALIDATIONS];

@@ -1,7 +1,7 @@
 /*
- * Called by fault.c with a leaf to install. An entry is only ever filled here, never replaced: a
- * present leaf changes neither its frame nor what the host allows (U6, U8 of ept/README.md), and a
- * table goes only with the exclusive lock. So a conflict is handed back.
+ * Called by fault.c with a leaf to install. An entry is filled here, or its leaf may be written from
+ * now on, never replaced: a present leaf does not change its frame (U8 of ept/README.md), and a table goes
+ * only with the exclusive lock. So a conflict is handed back.
  */
 #include "ept/change.h"
 #include "ept/map.h"
@@ -29,6 +29,16 @@ static enum map_result judge(struct ept *ept, spte_t found, enum access access)
 	return MAP_FOUND;
 }
 
+/* A leaf of our level is there. */
+static enum map_result grow(struct ept *ept, spte_slot_t *slot, spte_t leaf, spte_t found,
+			    enum access access) HOLDS_SHARED(ept->lock)
+{
+	while (!spte_allows(found, access) && spte_adds_write(found, leaf))
+		if (ept_grow_entry(ept, slot, leaf, &found))
+			return MAP_INSTALLED;
+	return judge(ept, found, access);
+}
+
 enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t leaf,
 			enum access access)
 {
@@ -46,7 +56,10 @@ enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t lea
 			return judge(ept, found, access);
 		table = table_slots(spte_frame(found));
 	}
-	if (ept_fill_entry(ept, &table[gfn_index(frame, level)], level, leaf, &found))
+
+	spte_slot_t *slot = &table[gfn_index(frame, level)];
+
+	if (ept_fill_entry(ept, slot, level, leaf, &found))
 		return MAP_INSTALLED;
-	return judge(ept, found, access);
+	return grow(ept, slot, leaf, found, access);
 }

@@ -32,14 +32,18 @@ static void open_bracket(struct ept *ept, const struct mm_range *range) HOLDS(ep
 	atomic_write(&ept->bracket_end, end);
 }
 
-/* The part of the region that the host addresses back, if any. */
+/* Of the part of the region that the host addresses back: what the event takes, a leaf or its W. */
 static struct flush_batch zap_region(struct ept *ept, const struct region *region,
 				     const struct mm_range *range, struct flush_batch batch)
 	HOLDS(ept->lock)
 {
 	struct region_part part = region_behind(region, range->start, range->end);
 
-	return part.pages ? ept_zap_range(ept, part.start, part.pages, ZAP_LEAVES, batch) : batch;
+	if (!part.pages)
+		return batch;
+	return event_only_protects(range->event)
+		       ? ept_protect_range(ept, part.start, part.pages, batch)
+		       : ept_zap_range(ept, part.start, part.pages, ZAP_LEAVES, batch);
 }
 
 static void range_start(struct notifier *notifier, const struct mm_range *range)

@@ -40,10 +40,15 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_D             (UINT64_C(1) << 9)
 #define SPTE_PRESENT       (UINT64_C(1) << 11)
 #define SPTE_FRAME         UINT64_C(0x000ffffffffff000)
-/* The host's mapping and the region both allow writes. Fixed while the entry is present. */
+/*
+ * The host's mapping and the region both allow writes. It comes with a lookup that says so, and goes,
+ * from an entry that stays, in a bracket that only protects.
+ */
 #define SPTE_HOST_WRITABLE (UINT64_C(1) << 52)
 /* Nobody here write-protects it: W may be given back without asking. */
 #define SPTE_MMU_WRITABLE  (UINT64_C(1) << 53)
+/* All that tells a leaf that may be written from one that may not. */
+#define SPTE_WRITE_BITS    (SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D)
 
 enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
 
@@ -69,6 +74,11 @@ static inline bool spte_allows(spte_t s, enum access access)
 {
 	return (s.bits & access) == (uint64_t)access;
 }
+/* The new leaf is the old one, and may be written besides. */
+static inline bool spte_adds_write(spte_t old, spte_t new)
+{
+	return !((old.bits ^ new.bits) & ~(SPTE_WRITE_BITS | SPTE_A)) && !(old.bits & ~new.bits);
+}
 static inline pfn_t spte_frame(spte_t s) { return pfn((s.bits & SPTE_FRAME) >> PAGE_SHIFT); }
 
 static inline spte_t spte_empty(void) { return (spte_t){ 0 }; }
@@ -85,10 +95,10 @@ static inline spte_t spte_make_table(pfn_t table)
  */
 static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
 {
-	uint64_t write = SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D;
+	uint64_t write = host_writable ? SPTE_WRITE_BITS : 0;
 
 	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
-			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | (host_writable ? write : 0) };
+			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | write };
 }
 
 /*

@@ -20,6 +20,7 @@ static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *
 /* ------------------------------------------------------------------ formats, counts */
 
 /*
+ * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket alone.
  * I7, what can be told under this lock: inside one region, no wider than it, the frame of a live
  * folio (folio_order panics if not) that some process maps. A leaf goes before its primary entry
  * does, so it never outlives the last one. That the process is this VM's is I1's: compare().
@@ -41,6 +42,8 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than the folio behind it");
 	if (!folio_mapcount(ept->host, spte_frame(s)))
 		broken(frame, level, s, "names a frame that no process maps");
+	if (spte_host_writable(s) && !folio_dirty(ept->host, spte_frame(s)))
+		broken(frame, level, s, "may be written, and its folio is not dirty");
 }
 
 static void check_counts(struct ept *ept, const uint64_t leaves[EPT_ROOT_LEVEL], uint64_t tables)

@@ -39,8 +39,6 @@ void gather_flush(struct gather *gather, uint64_t address)
 
 void gather_finish(struct gather *gather)
 {
-	if (!gather->count)
-		return;
 	gather_flush(gather, 0);
 	for (unsigned i = 0; i < gather->count; i++)
 		folio_put_many(gather->space->host, pfn(gather->folios[i].frame),

@@ -158,6 +158,11 @@ enum status host_create(const struct ram_range *ranges, unsigned count, struct h
 	return STATUS_OK;
 }
 
+void host_set_options(struct host *host, unsigned options)
+{
+	atomic_write(&host->options, options);
+}
+
 uint64_t host_read_count(struct host *host, enum host_count what)
 {
 	uint64_t sum = 0;

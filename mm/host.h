@@ -167,6 +167,7 @@ struct host {
 	uint32_t stands_dirty, stands_accessed;
 	enum marking marking;
 
+	atomic32_t options;			/* enum host_option */
 	struct host_cpu cpus[MAX_CPUS];
 	atomic64_t cpus_seen;			/* bit n: CPU n has been inside tables */
 	struct ksm *ksm;			/* NULL: pages are not merged */
@@ -198,6 +199,11 @@ struct host {
 static inline void host_count(struct host *host, enum host_count what, uint64_t by)
 {
 	atomic_bump(&host->cpus[port_cpu()].counts[what], by);
+}
+
+static inline bool host_has(const struct host *host, enum host_option option)
+{
+	return atomic_read(&host->options) & option;
 }
 
 /* The frame's metadata, or NULL where this host has none. */

@@ -45,9 +45,20 @@ enum host_count {
 	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
 	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
+	HOST_MKCLEANS,			/* D taken from an entry that stays */
 	HOST_COUNTS
 };
 uint64_t host_read_count(struct host *host, enum host_count what);
+
+/*
+ * What this host does that Linux only has proposals for; or-ed together, nothing by default. In force for
+ * what begins afterwards.
+ */
+enum host_option {
+	OPTION_WRITE_PROTECT = 1,	/* space_lazyfree is EVENT_WRITE_PROTECT to listeners */
+	OPTION_MKCLEAN = 2,		/* writeback, file_clean_record and file_write_protect are EVENT_MKCLEAN */
+};
+void host_set_options(struct host *host, unsigned options);
 
 /*
  * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. Takes host->lock,
@@ -140,6 +151,23 @@ MUST_USE enum status file_sync(struct file *file);
  * is kept for file_sync. No lock held. Linux: wb_do_writeback, writeback_sb_inodes.
  */
 uint64_t host_flush(struct host *host, uint64_t pages);
+/*
+ * For one who keeps its own record of what a file's shared mappings have written: a bit for each page,
+ * apart from the folios' marks. file_clean_record takes D from every entry of shared VMAs that shows one of
+ * the pages [first, first + pages), leaves W, and sets in the record the bits of those that had it. A store that
+ * comes later sets D again without a fault: none is in neither. (What a secondary MMU stores is in neither: it
+ * marks the folio.) file_write_protect takes W, for who wants to see the next store's fault. *count entries
+ * were changed. STATUS_BAD_RANGE: not pages of the file. No lock held.
+ * Linux: clean_record_shared_mapping_range, wp_shared_mapping_range.
+ */
+struct clean_record {
+	uint64_t *bitmap;		/* the caller's; bit n is page first + n */
+	uint64_t start, end;		/* the bits that are set lie in [start, end); none: start >= end */
+};
+MUST_USE enum status file_clean_record(struct file *file, uint64_t first, uint64_t pages,
+				       struct clean_record *record, uint64_t *count);
+MUST_USE enum status file_write_protect(struct file *file, uint64_t first, uint64_t pages,
+					uint64_t *count);
 /* Pages in memory, and of those noted as dirty. */
 struct file_stats { uint64_t cached, dirty; };
 void file_read_stats(struct file *file, struct file_stats *out);

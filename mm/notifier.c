@@ -19,19 +19,30 @@ void notifier_unregister(struct space *space, struct notifier *notifier)
 	write_unlock(&space->lock);
 }
 
-struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
+struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event)
 {
-	struct mm_range range = { hva(start), hva(end), event };
-
 	trace_step(space->host->trace, TRACE_RANGE_INIT, start, event);
+	return (struct mm_range){ hva(start), hva(end), event };
+}
+
+void notifier_open(struct space *space, const struct mm_range *range)
+{
 	host_count(space->host, HOST_BRACKETS, 1);
 	list_for_each(node, &space->notifiers) {
 		struct notifier *notifier = container_of(node, struct notifier, link);
 
-		notifier->ops->start(notifier, &range);
+		notifier->ops->start(notifier, range);
 	}
-	trace_step(space->host->trace, TRACE_RANGE_START, start, event);
+	trace_step(space->host->trace, TRACE_RANGE_START, range->start.raw, range->event);
+}
+
+struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
+			       enum mm_event event)
+{
+	struct mm_range range = notifier_range(space, start, end, event);
+
+	notifier_open(space, &range);
 	return range;
 }
 

@@ -8,7 +8,8 @@
  *   ... primary entries change, frames are freed ...
  *   end(range, event)      after                may look the range up again
  *
- * When start returns, nothing the listener owns reaches the range's frames. A lookup made before
+ * When start returns, nothing the listener owns reaches the range's frames (or, of an event that only
+ * protects, writes there). A lookup made before
  * or inside a bracket may be out of date when it is about to be used: the listener keeps a
  * sequence count, advanced by end, and a count of the brackets in progress, and throws the
  * lookup away if either speaks against it (Linux: mmu_invalidate_retry). Brackets of one space
@@ -32,7 +33,20 @@ enum mm_event {
 	EVENT_MIGRATE,			/* the content moves to other frames */
 	EVENT_EXCLUSIVE,		/* a device takes the page for itself */
 	EVENT_YOUNG,			/* no bracket, nothing goes: who was there is asked */
+	/* Proposed, not in Linux; each comes only with its option (enum host_option). */
+	EVENT_WRITE_PROTECT,		/* D goes, and W may stay: lazyfree. In place of EVENT_CLEAR */
+	EVENT_MKCLEAN,			/* D goes, and W may: writeback. In place of EVENT_PROTECTION_PAGE */
 };
+
+/*
+ * What a listener maps there may stay and be read: nothing of what is behind the entries changes but
+ * who may write. When start returns, no store of the listener's lands any more, and the next one asks
+ * mm_lookup again.
+ */
+static inline bool event_only_protects(enum mm_event event)
+{
+	return event == EVENT_WRITE_PROTECT || event == EVENT_MKCLEAN;
+}
 
 struct mm_range {
 	hva_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */

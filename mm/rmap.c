@@ -111,6 +111,33 @@ void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap)
 	}
 }
 
+/* The part of a VMA that shows some of the file's pages [first, end), if any. */
+static void visit_part(struct space *space, const struct vma *vma, uint64_t first, uint64_t end,
+		       const struct rmap_part *part) HOLDS(space->lock)
+{
+	uint64_t low = vma->first, high = vma_page(vma, vma->end);
+
+	if (first > low)
+		low = first;
+	if (end < high)
+		high = end;
+	if (low < high)
+		part->visit(space, vma, vma->start + ((low - vma->first) << PAGE_SHIFT),
+			    vma->start + ((high - vma->first) << PAGE_SHIFT), part->argument);
+}
+
+void rmap_walk_mapping(struct file *file, uint64_t first, uint64_t pages, struct rmap_part part)
+{
+	for (struct space *space = NULL; (space = next_space(file->host, space));) {
+		write_lock(&space->lock);
+		for (unsigned i = 0; i < space->vma_count; i++)
+			if (space->vmas[i].file == file &&
+			    space->vmas[i].sharing == SHARING_SHARED)
+				visit_part(space, &space->vmas[i], first, first + pages, &part);
+		write_unlock(&space->lock);
+	}
+}
+
 /* ------------------------------------------------------------------ clean, and read-only */
 
 /*
@@ -125,14 +152,13 @@ static bool mkclean_one(struct space *space, uint64_t address, struct place plac
 	if (!pte_dirty(place.pte) && !pte_writable(place.pte))
 		return true;
 	uint64_t end = address + level_bytes(place.level);
-	struct mm_range range = notifier_start(space, address, end, EVENT_PROTECTION_PAGE);
-	/* What the and returns counts: the CPU may have set D since the entry was read. */
-	uint64_t was = atomic_and(place.slot, ~(PTE_D | PTE_W));
+	struct gather gather = gather_begin(space);
+	struct mm_range range = notifier_start(space, address, end, mkclean_event(space->host));
+	pte_t was = table_take_bits(space, address, place, PTE_D | PTE_W, &gather);
 
-	trace_step(space->host->trace, TRACE_PTE_MKCLEAN, address, was & ~(PTE_D | PTE_W));
 	/* Until then a CPU may store by what it knew of W, and where it knew of D, without a word. */
-	tlb_flush(space, address);
-	*was_dirty |= was & PTE_D;
+	gather_flush(&gather, address);
+	*was_dirty |= pte_dirty(was);
 	notifier_end(space, &range);
 	return true;
 }

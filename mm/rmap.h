@@ -4,6 +4,12 @@
 
 #include "mm/space.h"
 
+/* What listeners are told when D, with W or without, goes from entries that stay. */
+static inline enum mm_event mkclean_event(const struct host *host)
+{
+	return host_has(host, OPTION_MKCLEAN) ? EVENT_MKCLEAN : EVENT_PROTECTION_PAGE;
+}
+
 /*
  * `visit` is called for each leaf, with its space locked exclusively; it may change the entry, or empty it.
  * False ends the walk.
@@ -18,6 +24,16 @@ struct rmap {
  * that would map the folio meanwhile waits for the folio's lock. Linux: rmap_walk.
  */
 void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap);
+/*
+ * The same from a file's pages [first, first + pages): `visit` for each part of a shared VMA that shows some
+ * of them, with its space locked exclusively. Linux: walk_page_mapping.
+ */
+struct rmap_part {
+	void (*visit)(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
+		      void *argument);
+	void *argument;
+};
+void rmap_walk_mapping(struct file *file, uint64_t first, uint64_t pages, struct rmap_part part);
 /*
  * Of a locked folio of a file: takes D and W from every leaf that names it. True: one was dirty.
  * Linux: folio_mkclean.

@@ -77,7 +77,7 @@ enum { GATHER_MAX = 32 };
 
 struct gather {
 	struct space *space;
-	bool flushed;			/* since the last of them was added */
+	bool flushed;			/* since the last of them was added, or changed in place */
 	bool no_recency;		/* A of what goes says nothing: Linux, vma_has_recency */
 	unsigned count;
 	struct { uint32_t frame, references; } folios[GATHER_MAX];
@@ -122,6 +122,13 @@ pte_t table_change(struct space *space, uint64_t address, struct place place, pt
  */
 void table_move(struct space *space, uint64_t from, struct place old, uint64_t to, struct place new,
 		struct gather *gather) HOLDS(space->lock);
+/*
+ * The same for a leaf that stays: some of A, D, W go, by a locked operation. Returns what stood there. D that
+ * a CPU sets later by what it still knows of W is in the entry; what it stores by what it knows of D is
+ * told by nothing: the flush is `gather`'s.
+ */
+pte_t table_take_bits(struct space *space, uint64_t address, struct place place, uint64_t bits,
+		      struct gather *gather) HOLDS(space->lock);
 /* Afterwards no leaf lies across the address. The translations stay as they are. */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
 /* Empties [start, end), across which no leaf may lie. */
@@ -176,8 +183,12 @@ MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access
 MUST_USE enum status space_reach(struct space *space, uint64_t address, enum access access,
 				 void (*use)(struct place place, void *argument), void *argument);
 
+/* Both, where nothing is to happen between them. Linux: mmu_notifier_range_init, _invalidate_range_start. */
 struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event) HOLDS_SHARED(space->lock);
+struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end,
+			       enum mm_event event);
+void notifier_open(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 /*
  * A bracket around one page whose entry notifier_change will tell of: listeners that have change_pte drop nothing.

@@ -172,6 +172,23 @@ void table_move(struct space *space, uint64_t from, struct place old, uint64_t t
 	trace_step(space->host->trace, TRACE_PTE_SET, to, entry.bits);
 }
 
+pte_t table_take_bits(struct space *space, uint64_t address, struct place place, uint64_t bits,
+		      struct gather *gather)
+{
+	struct host *host = space->host;
+	pte_t old = { atomic_and(place.slot, ~bits) }, new = { old.bits & ~bits };
+
+	gather->flushed = false;
+	if (bits & PTE_D) {
+		trace_step(host->trace, TRACE_PTE_MKCLEAN, address, new.bits);
+		host_count(host, HOST_MKCLEANS, pte_dirty(old));
+	} else {
+		trace_step(host->trace, bits & PTE_W ? TRACE_PTE_PROTECT : TRACE_PTE_MKOLD, address,
+			   new.bits);
+	}
+	return old;
+}
+
 /* Links a table; the entry changes only if it is still what the place says. */
 static bool link_table(struct space *space, uint64_t address, struct place *place, pfn_t table,
 		       struct gather *gather) HOLDS(space->lock)

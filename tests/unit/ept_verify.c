@@ -53,6 +53,7 @@ static pfn_t foreign_frame_of(void)
 	assert_int_equal(space_map(other, hva(BACKING), PAGE_SIZE, PROTECTION_READ_WRITE, LEVEL_4K),
 			 STATUS_OK);
 	assert_int_equal(mm_lookup(other, hva(BACKING), ACCESS_WRITE, &page), STATUS_OK);
+	folio_mark_dirty(arena.host, page.frame);
 	return page.frame;
 }
 
@@ -84,6 +85,8 @@ difference(other_frame, (put(0, 1, other), put(PAGE_SIZE, 1, leaf)), "another fr
 damage(rights_beyond, put(0x1000000, 1, rom | SPTE_W | SPTE_D | SPTE_HOST_WRITABLE |
 			  SPTE_MMU_WRITABLE), "writable in a read-only region")
 damage(no_region, ept->region_count--, "no region there")
+damage(clean_folio, atomic_and(&folio_of(arena.host, host_frame(BACKING))->flags, ~FOLIO_DIRTY),
+       "its folio is not dirty")
 damage(level_beyond_region, ept->regions[1].max_level = 1, "larger than its region allows")
 damage(level_beyond_cpu, ept->caps.max_level = 1, "larger than the processor allows")
 damage(dead_folio, put(0, 1, (leaf & ~SPTE_FRAME) | UINT64_C(0x3000000)), "freed")
@@ -145,7 +148,7 @@ int main(void)
 		verify_test(format), verify_test(software_bits), verify_test(garbage),
 		verify_test(leaf_lost), verify_test(leaf_too_many), verify_test(large_leaf_lost),
 		verify_test(table_lost), verify_test(other_frame), verify_test(rights_beyond),
-		verify_test(no_region), verify_test(level_beyond_region),
+		verify_test(no_region), verify_test(clean_folio), verify_test(level_beyond_region),
 		verify_test(level_beyond_cpu), verify_test(dead_folio), verify_test(no_frame),
 		verify_test(table_frame), verify_test(foreign_frame),
 		verify_test(small_folio), verify_test(tables_counted), verify_test(primary_gone),
