@@ -258,6 +258,20 @@ MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t by
 /* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Skips holes. */
 MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
 /*
+ * Three things that a process says of memory that it has; STATUS_NOT_FOUND when some page has no VMA,
+ * STATUS_NO_MEMORY when there is none for a table, and nothing is changed. Only folios that lie in the range whole,
+ * under one leaf, and (but for the first, if nothing marked them) are mapped once, are meant.
+ *
+ * space_lazyfree: contents may be lost from now on; each page keeps its own, or finds zeros, until it is
+ * written to. STATUS_NO_ACCESS for a file's memory. Linux: madvise(MADV_FREE).
+ * space_cool: this memory is to be reclaimed before other. Linux: madvise(MADV_COLD).
+ * space_page_out: it is reclaimed now, as far as it can be; *freed pages were. Linux: madvise(MADV_PAGEOUT).
+ */
+MUST_USE enum status space_lazyfree(struct space *space, hva_t start, uint64_t bytes);
+MUST_USE enum status space_cool(struct space *space, hva_t start, uint64_t bytes);
+MUST_USE enum status space_page_out(struct space *space, hva_t start, uint64_t bytes,
+				    uint64_t *freed);
+/*
  * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh
  * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced
  * by others (refcount != mapcount), or by other processes' entries, stay. *moved counts pages, those before a STATUS_NO_MEMORY too.

@@ -934,6 +934,70 @@ EXPLORED = [
            "a CPU is seen inside before it reads an entry", "explore/lookup_unmap"),
 ]
 
+ADVISE, ADVISED = "unit/mm_madvise:", "unit/ept_madvise:"
+
+# Memory that its process does not need now.
+ADVICE = [
+    Mutant("lazyfree-untold", "mm/madvise.c", "notifier_open(space, &range);", "",
+           "S57: no leaf from before may be written after the advice",
+           ADVISED + "s57_no_leaf_from_before", also=("notifier_end(space, &range);", "(void)range;")),
+    Mutant("explored-lazyfree-untold", "mm/madvise.c", "notifier_open(space, &range);", "",
+           "S57: a store after the advice is kept", "explore/lazyfree",
+           also=("notifier_end(space, &range);", "(void)range;")),
+    Mutant("lazyfree-told-late", "mm/madvise.c", "notifier_open(space, &range);", "",
+           "S61: listeners let go before D does", ADVISE + "s61_order",
+           also=("notifier_end(space, &range);",
+                 "notifier_open(space, &range); notifier_end(space, &range);")),
+    Mutant("lazyfree-mark-outside", "mm/madvise.c", "notifier_end(space, &range);", "",
+           "S40: D goes inside the bracket", ADVISE + "s40_each_with_its_bracket",
+           also=("notifier_open(space, &range);",
+                 "notifier_open(space, &range); notifier_end(space, &range);")),
+    Mutant("lazyfree-not-drained", "mm/madvise.c", "lru_drain(host);", "",
+           "S61: folios are on their lists before they are moved", ADVISE + "s61_order"),
+    Mutant("lazyfree-without-flush", "mm/madvise.c", "gather_finish(&gather);", "",
+           "S61: no CPU keeps the D that it knew", ADVISE + "s61_order", within="free_part"),
+    Mutant("lazyfree-takes-w", "mm/madvise.c",
+           "table_take_bits(space, walk->start, walk->place, PTE_D | PTE_A, gather);",
+           "table_take_bits(space, walk->start, walk->place, PTE_D | PTE_A | PTE_W, gather);",
+           "S41: W stays", ADVISE + "s41_marks_go_and_w_stays"),
+    Mutant("lazyfree-keeps-d", "mm/madvise.c", "if (pte_dirty(pte) || pte_accessed(pte))",
+           "if (false)", "S41: D goes", ADVISE + "s41_marks_go_and_w_stays"),
+    Mutant("lazyfree-keeps-mark", "mm/madvise.c", "atomic_and(&folio->flags, ~FOLIO_DIRTY);", "",
+           "what is given away needs no writing", ADVISE + "s41_marks_go_and_w_stays"),
+    Mutant("lazyfree-of-shared", "mm/madvise.c",
+           "bool ours = folio_mapcount(host, frame) == 1 &&", "bool ours =",
+           "the mark of a folio that others map is theirs", ADVISE + "passed_over"),
+    Mutant("lazyfree-of-locked", "mm/madvise.c", "if (!folio_trylock(host, frame))",
+           "if (!folio_trylock(host, frame) && false)", "who has locked a folio relies on its mark",
+           ADVISE + "passed_over"),
+    Mutant("lazyfree-of-a-part", "mm/madvise.c",
+           "folio_order(host, pte_frame(place.pte)) == level_order(place.level);", "true;",
+           "the rest of a folio is not given away", ADVISE + "large_leaves"),
+    Mutant("lazyfree-of-files", "mm/madvise.c", "if (space->vmas[i].file)", "if (false)",
+           "a file's page is not its process's to give away", ADVISE + "whose_memory"),
+    Mutant("write-protect-unasked", "mm/madvise.c", "host_has(host, OPTION_WRITE_PROTECT)", "true",
+           "what is only proposed is off until it is asked for", ADVISE + "s61_order"),
+    Mutant("cool-takes-d", "mm/madvise.c",
+           "table_take_bits(space, walk->start, walk->place, PTE_A, gather);",
+           "table_take_bits(space, walk->start, walk->place, PTE_A | PTE_D, gather);",
+           "cold memory keeps its content", ADVISE + "cooled"),
+    Mutant("page-out-without-reference", "mm/madvise.c", "folio_get(space->host, frame);", "",
+           "what is collected is held", ADVISE + "paged_out_in_parts"),
+    Mutant("page-out-one-part", "mm/madvise.c", "for (uint64_t at = start.raw; at < end;) {",
+           "for (uint64_t at = start.raw; at < end; at = end) {", "all of the range goes",
+           ADVISE + "paged_out_in_parts"),
+    Mutant("explored-judged-before-start", "mm/unmap.c",
+           "uint32_t before = atomic_read(&folio->mapcount);",
+           "uint32_t before = atomic_read(&folio->mapcount), early = atomic_read(&folio->flags);",
+           "S45: dirty is judged when no leaf is left to store by", "explore/lazyfree_reclaim",
+           within="unmap_one",
+           also=("notifier_end(space, &range);",
+                 "if (!(early & FOLIO_DIRTY) && before == 1 && atomic_read(&folio->mapcount)) {"
+                 " struct place again = table_find(space, address);"
+                 " table_change(space, address, again, pte_empty(), CONTENT_DIES, &gather);"
+                 " gather_finish(&gather); } notifier_end(space, &range);")),
+]
+
 CLEAN, PROTECT = "unit/mm_clean:", "unit/ept_protect:"
 
 # D that goes from entries which stay; leaves that stay without W.
@@ -1002,4 +1066,4 @@ CLEANING = [
 ]
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
-         FILES + AGING + SHARING + CLEANING + EXPLORED)
+         FILES + AGING + SHARING + CLEANING + ADVICE + EXPLORED)

@@ -47,6 +47,13 @@ static void op_migrate(void)
 	assert_int_equal(space_migrate(space, hva(BASE), MIB, &moved), STATUS_OK);
 }
 
+static void op_lazyfree(void)
+{
+	assert_int_equal(space_lazyfree(space, hva(BASE), MIB), STATUS_OK);
+}
+
+static void op_cool(void) { assert_int_equal(space_cool(space, hva(BASE), MIB), STATUS_OK); }
+
 static void op_invalidate(void)
 {
 	assert_int_equal(space_invalidate(space, hva(BASE), MIB), STATUS_OK);
@@ -132,6 +139,8 @@ static void of_a_space(void **state)
 	takes(EXCLUSIVE, &space->lock, op_insert);
 	takes(EXCLUSIVE, &space->lock, op_merge);
 	takes(EXCLUSIVE, &space->lock, op_verify);
+	takes(EXCLUSIVE, &space->lock, op_lazyfree);
+	takes(EXCLUSIVE, &space->lock, op_cool);
 	takes(SHARED, &space->lock, op_invalidate);
 	takes(SHARED, &space->lock, op_gup);
 	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_lookup), 0);

@@ -17,6 +17,9 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 8: return space_move(space, hva(0), bytes, start);
 	case 9: return space_merge(space, start, bytes);
 	case 10: return space_unmerge(space, start, bytes);
+	case 11: return space_lazyfree(space, start, bytes);
+	case 12: return space_cool(space, start, bytes);
+	case 13: return space_page_out(space, start, bytes, &moved);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -47,7 +50,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 12; function++)
+		for (unsigned function = 0; function < 15; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);

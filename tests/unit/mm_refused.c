@@ -227,6 +227,23 @@ static enum status unmerge(void)
 	return status;
 }
 
+static enum status lazyfree(void)
+{
+	return space_lazyfree(space, hva(BASE + PAGE_SIZE), 2 * MIB);
+}
+
+static enum status cool(void)
+{
+	return space_cool(space, hva(BASE + PAGE_SIZE), 2 * MIB);
+}
+
+static enum status page_out(void)
+{
+	uint64_t freed;
+
+	return space_page_out(space, hva(BASE + PAGE_SIZE), 2 * MIB, &freed);
+}
+
 static enum status map_until_the_array_grows(void)
 {
 	enum status status = STATUS_OK;
@@ -298,6 +315,9 @@ static const struct operation {
 	{ "space_insert_page", insert, PARTLY, 2, 0 },
 	{ "ksm_start", start_ksm, ALL_OR_NOTHING, 1, 0 },
 	{ "space_unmerge", unmerge, PARTLY, 4, 0 },
+	{ "space_lazyfree", lazyfree, ALL_OR_NOTHING, 2, 0 },
+	{ "space_cool", cool, ALL_OR_NOTHING, 2, 0 },
+	{ "space_page_out", page_out, ALL_OR_NOTHING, 2, 0 },
 	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
 };
 
