@@ -21,7 +21,8 @@ struct rmap {
 
 /*
  * All leaves that name a frame of a locked folio. Takes each space->lock, one after the other; a fault
- * that would map the folio meanwhile waits for the folio's lock. Linux: rmap_walk.
+ * that would map the folio meanwhile waits for the folio's lock. Of a merged page (FOLIO_KSM) only those are found
+ * that named it before it was one. Linux: rmap_walk, and rmap_walk_ksm, which is not here.
  */
 void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap);
 /*

@@ -263,6 +263,7 @@ static void check_leaf(const struct space *space, const struct walk *walk)
 	if (folio_file(folio))
 		check_file_leaf(walk, vma, folio);
 	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
+	check(!(atomic_read(&folio->flags) & FOLIO_KSM) || !(pte_writable(pte) || pte_own(pte)));
 	/* Of a larger folio other pages may be others'. */
 	check(!pte_own(pte) || order || atomic_read(&folio->mapcount) == 1);
 }

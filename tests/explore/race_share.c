@@ -56,7 +56,7 @@ SCENARIO(fork_process, .rule = "no store of the parent's reaches the child after
 
 SCENARIO(fork_guest, .rule = "no store of the parent's guest reaches the child after fork (S20)",
 	 .setup = open_parent_guest, .actors = { store_seven, fork_it }, .verify = verify_forked,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name, .bound = 2);
 
 static void open_family(void)
 {
@@ -108,6 +108,7 @@ static void open_equal(enum change_pte mode)
 }
 
 static void open_equal_default(void) { open_equal(CHANGE_PTE_NONE); }
+static void open_equal_unbracketed(void) { open_equal(CHANGE_PTE_UNBRACKETED); }
 static void open_equal_glory(void) { open_equal(CHANGE_PTE_FORMER_GLORY); }
 
 static void scan_one(void) { check(ksm_scan(world.host, 1) == 1); }
@@ -138,6 +139,10 @@ SCENARIO(merge_guest, .rule = STORE_KEPT, .setup = open_equal_default,
 SCENARIO(merge_process, .rule = STORE_KEPT, .setup = open_equal_default,
 	 .actors = { process_stores_second, scan_one }, .verify = verify_unequal,
 	 .name_word = world_name, .bound = 2);
+
+SCENARIO(merge_unbracketed, .rule = STORE_KEPT, .setup = open_equal_unbracketed,
+	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
+	 .bound = 2);
 
 SCENARIO(merge_glory, .rule = STORE_KEPT, .setup = open_equal_glory,
 	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,

@@ -151,7 +151,7 @@ SHARING = [
            MERGED + "across_processes"),
     Mutant("merge-by-two", "mm/ksm.c", "if (!ksm || atomic_xchg(&host->ksm_busy, 1))", "if (!ksm)",
            "one scan at a time", MERGED + "as_a_job"),
-    Mutant("unmerge-unlocked", "mm/ksm.c", "write_lock(&space->lock);", "",
+    Mutant("unmerge-unlocked", "mm/mergeable.c", "write_lock(&space->lock);", "",
            "advice changes alone", "unit/mm_locks:of_a_space", within="advise",
            also=("write_unlock(&space->lock);", "")),
     # What only other orders of two CPUs' steps show.
