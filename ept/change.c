@@ -104,10 +104,9 @@ bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batc
 	while (ept_walk_next(&walk)) {
 		if (!spte_is_leaf(walk.old))
 			continue;
-		/* A page that changes has an entry of its own, so no larger leaf maps it here (I1). */
-		check(walk.level == LEVEL_4K);
 		empty_entry(ept, walk.slot, walk.level, batch);
-		if (spte_present(new))
+		/* A larger one has outlived its primary leaf, which was split without a word. */
+		if (spte_present(new) && walk.level == LEVEL_4K)
 			check(ept_fill_entry(ept, walk.slot, walk.level, new, &found));
 		return true;
 	}

@@ -24,7 +24,8 @@ MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t
 	HOLDS(ept->lock);
 
 /*
- * The leaf of 4 KiB that maps the frame goes, and one that only reads comes in its place, unless `new` is empty.
+ * The leaf that maps the frame goes, and `new` of 4 KiB, that only reads, comes in its place, if it is no larger one and
+ * `new` not empty.
  * False: none was there. The old one is exchanged for nothing first, so no present leaf changes its frame (U8), and
  * the debt is a zap's. Linux, before 6.10: kvm_tdp_mmu_set_spte_gfn.
  */

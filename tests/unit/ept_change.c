@@ -193,6 +193,57 @@ static void s81_copy_on_write(void **state)
 	}
 }
 
+/* The primary leaf is split first, of which nobody is told: the guest's large one goes whole. */
+static void large_leaf_goes(void **state)
+{
+	enum { HUGE = 2 << 20 };
+	struct space *child;
+	uint64_t value = 9;
+
+	(void)state;
+	map_host(BACKING + HUGE, HUGE, LEVEL_2M);
+	add_region(HUGE >> PAGE_SHIFT, HUGE >> PAGE_SHIFT, BACKING + HUGE, LEVEL_2M);
+	host_set_change_pte(arena.host, CHANGE_PTE_FORMER_GLORY);
+	store_on(1, HUGE, 1);
+	store_on(1, HUGE + PAGE_SIZE, 2);
+	all_leave();
+	assert_int_equal(space_fork(space, &child), STATUS_OK);
+	assert_int_equal(load_on(1, HUGE), 1);
+	all_leave();
+	assert_int_equal(level_at(HUGE), LEVEL_2M);
+	assert_int_equal(space_write(space, hva(BACKING + HUGE + PAGE_SIZE), &value, 8),
+			 STATUS_OK);
+	ept_verify(ept);
+	assert_int_equal(level_at(HUGE + PAGE_SIZE), 0);
+	assert_int_equal(stats()->changes, 1);
+	assert_int_equal(load_on(1, HUGE), 1);
+	assert_int_equal(load_on(1, HUGE + PAGE_SIZE), 9);
+	all_leave();
+	space_destroy(child);
+}
+
+/* Nor does a page that is only read come in the place of a large leaf. */
+static void large_leaf_is_not_filled(void **state)
+{
+	enum { HUGE = 2 << 20 };
+	uint64_t value = 9;
+
+	(void)state;
+	map_host(BACKING + HUGE, HUGE, LEVEL_2M);
+	add_region(HUGE >> PAGE_SHIFT, HUGE >> PAGE_SHIFT, BACKING + HUGE, LEVEL_2M);
+	host_set_change_pte(arena.host, CHANGE_PTE_FORMER_GLORY);
+	store_on(1, HUGE, 1);
+	all_leave();
+	assert_int_equal(space_protect(space, hva(BACKING + HUGE), HUGE, PROTECTION_READ), STATUS_OK);
+	assert_int_equal(load_on(1, HUGE), 1);
+	all_leave();
+	assert_int_equal(space_patch(space, hva(BACKING + HUGE + PAGE_SIZE), &value, 8), STATUS_OK);
+	ept_verify(ept);
+	assert_int_equal(load_on(1, HUGE), 1);
+	assert_int_equal(load_on(1, HUGE + PAGE_SIZE), 9);
+	all_leave();
+}
+
 /* S75: told outside a bracket, but in the life that had none. */
 static void s75_asserted(void **state)
 {
@@ -295,7 +346,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TWO(s74_by_default_there_is_none), TWO(s72_bracketed_finds_nothing),
 		TWO(s71_former_glory), TWO(s71_unbracketed), TWO(s83_order),
-		TWO(put_back_is_no_change), TWO(s81_copy_on_write), TWO(s75_asserted), TWO(s82_lookups_of_before_are_void),
+		TWO(put_back_is_no_change), TWO(s81_copy_on_write), TWO(large_leaf_goes),
+		TWO(large_leaf_is_not_filled), TWO(s75_asserted), TWO(s82_lookups_of_before_are_void),
 		TWO(others_get_a_bracket), TWO(s20_fork_and_move),
 	};
 
