@@ -20,7 +20,7 @@
 static struct arena arena;
 static struct space *space;
 
-static int open_space(void **state)
+static inline int open_space(void **state)
 {
 	(void)state;
 	return space_create(arena_open(&arena, 64), &space) == STATUS_OK ? 0 : -1;
