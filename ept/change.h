@@ -24,17 +24,18 @@ MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t
 	HOLDS(ept->lock);
 
 /*
- * The leaf that maps the frame goes, and `new` of 4 KiB, that only reads, comes in its place, if it is no larger one and
- * `new` not empty.
- * False: none was there. The old one is exchanged for nothing first, so no present leaf changes its frame (U8), and
- * the debt is a zap's. Linux, before 6.10: kvm_tdp_mmu_set_spte_gfn.
+ * The leaf that maps the frame goes, and `new` of 4 KiB, that only reads, comes in its place,
+ * if it is no larger one and `new` not empty. False: none was there. The old one is exchanged
+ * for nothing first, so no present leaf changes its frame (U8), and the debt is a zap's. Linux,
+ * before 6.10: kvm_tdp_mmu_set_spte_gfn.
  */
 MUST_USE bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batch *batch)
 	HOLDS(ept->lock);
 
 /*
- * Takes A from the leaf, which the processor sets again when it next walks there; true: it was set. No
- * mark, no flush (U4, U27, U36). A bit is taken, nothing is stored: a D that comes meanwhile stays.
+ * Takes A from the leaf, which the processor sets again when it next walks there; true: it was
+ * set. No mark, no flush (U4, U27, U36). A bit is taken, nothing is stored: a D that comes
+ * meanwhile stays.
  */
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lock);
 /*

@@ -70,7 +70,7 @@ static void range_end(struct notifier *notifier, const struct mm_range *range)
 	check(atomic_sub(&ept->brackets, 1));
 }
 
-/* ------------------------------------------------------------------ change_pte: mm/notifier.h, off by default */
+/* ------------------------------------------------------------------ change_pte, off by default */
 
 static void start_change(struct notifier *notifier, const struct mm_range *range)
 {
@@ -83,9 +83,9 @@ static void start_change(struct notifier *notifier, const struct mm_range *range
 }
 
 /*
- * A page that may be written now is lost instead: the guest's store must fault, and be marked. The sequence moves
- * with or without a leaf, for who has looked up the old page and not mapped it yet. Linux:
- * kvm_mmu_notifier_change_pte, and from c13fda237f08 on its assertion.
+ * A page that may be written now is lost instead: the guest's store must fault, and be marked.
+ * The sequence moves with or without a leaf, for who has looked up the old page and not mapped
+ * it yet. Linux: kvm_mmu_notifier_change_pte, and from c13fda237f08 on its assertion.
  */
 static void change_pte(struct notifier *notifier, hva_t address, const struct mm_page *page)
 {

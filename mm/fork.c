@@ -1,6 +1,6 @@
 /*
- * A second process with the first one's memory. Called by whoever starts processes; takes the parent's
- * space->lock, then the child's: the one place where two are held.
+ * A second process with the first one's memory. Called by whoever starts processes; takes the
+ * parent's space->lock, then the child's: the one place where two are held.
  *
  * VMA after VMA (Linux: dup_mmap, copy_page_range):
  *
@@ -11,12 +11,13 @@
  *	           else the same page for both, nobody's own
  *	notifier_end
  *
- * Linux flushes once, when all VMAs are done, and keeps fast GUP out by mm->write_protect_seq; here the flush
- * does both, so it comes before any page is judged.
+ * Linux flushes once, when all VMAs are done, and keeps fast GUP out by mm->write_protect_seq;
+ * here the flush does both, so it comes before any page is judged.
  *
- * Who walks from a folio to its entries (rmap.c) takes one lock after the other. The child comes after its
- * parent in the host's list, and gets all its entries while both locks are held: either the walk finds the
- * page in both, or it has been to the parent first, and the child got what it left there.
+ * Who walks from a folio to its entries (rmap.c) takes one lock after the other. The child
+ * comes after its parent in the host's list, and gets all its entries while both locks are
+ * held: either the walk finds the page in both, or it has been to the parent first, and the
+ * child got what it left there.
  */
 #include "mm/lru.h"
 #include "mm/tlb.h"
@@ -62,9 +63,9 @@ static enum status give(struct space *child, uint64_t address, unsigned level, p
 }
 
 /*
- * Somebody holds the page, who does not follow its entries, and what he writes, or reads, is the parent's:
- * so the parent keeps this page. Exact for a page that was the parent's own: nobody else's entries
- * name it. Linux: folio_needs_cow_for_dma.
+ * Somebody holds the page, who does not follow its entries, and what he writes, or reads, is
+ * the parent's: so the parent keeps this page. Exact for a page that was the parent's own:
+ * nobody else's entries name it. Linux: folio_needs_cow_for_dma.
  */
 static bool is_pinned(struct host *host, pte_t pte)
 {
@@ -74,7 +75,10 @@ static bool is_pinned(struct host *host, pte_t pte)
 	return pte_own(pte) && atomic_read(&folio->refcount) > atomic_read(&folio->mapcount);
 }
 
-/* Linux: copy_present_page. The parent's store takes its page back as it is: it is still its own. */
+/*
+ * Linux: copy_present_page. The parent's store takes its page back as it is: it is still its
+ * own.
+ */
 static enum status copy_page(struct fork *fork, const struct walk *walk)
 	HOLDS(fork->child->lock)
 {

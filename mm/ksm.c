@@ -1,29 +1,32 @@
 /*
- * Pages of the same content, in memory advised to be mergeable, become one that nobody may write: KSM. One scan at a
- * time, by a daemon or whoever calls; takes the pages' locks and space->lock, one space's at a time.
+ * Pages of the same content, in memory advised to be mergeable, become one that nobody may
+ * write: KSM. One scan at a time, by a daemon or whoever calls; takes the pages' locks and
+ * space->lock, one space's at a time.
  *
  *	a candidate: an anonymous page of 4 KiB, with a reference for us
  *	write_protect		no store is possible any more, nobody else can have a way to it
  *	compare			now that both stand still: before that, equal says nothing
- *	replace			the other page's entry, read-only, in place of this one's; the order of page_replace
+ *	replace			an entry of the other page, read-only, in place of this one's
  *
  *   KSM                                     a guest, or the process
  *   ---                                     -----------------------
  *   bracket; entry cleared and flushed      stores before: the comparison sees it
  *   references judged; entry read-only
- *                                           stores: faults, waits for the lock, gets a copy of its own
+ *                                           stores: faults, waits for the lock, gets a copy
  *   equal?
  *   entry still this one, read-only?        no: it is left alone
  *   exchanged
  *
- * Our reference makes that true: a store to a page with more references than entries copies (sole_owner). Without
- * write_protect a store between the comparison and the exchange would be lost.
+ * Our reference makes that true: a store to a page with more references than entries copies
+ * (sole_owner). Without write_protect a store between the comparison and the exchange would be
+ * lost.
  *
- * Linux: ksm.c, cmp_and_merge_page. Its stable tree is an array here, searched by checksum; its unstable tree a
- * table of what was seen, by checksum, so a page whose place another takes waits for the next round; and there
- * is no memory of a page's last checksum, so one that changes often may be merged, and copied again, each time. A
- * merged page keeps a reference of ours until a scan finds that nobody maps it. It is not reclaimed and not migrated,
- * for nothing leads from it to its entries: they are of all families.
+ * Linux: ksm.c, cmp_and_merge_page. Its stable tree is an array here, searched by checksum; its
+ * unstable tree a table of what was seen, by checksum, so a page whose place another takes
+ * waits for the next round; and there is no memory of a page's last checksum, so one that
+ * changes often may be merged, and copied again, each time. A merged page keeps a reference of
+ * ours until a scan finds that nobody maps it. It is not reclaimed and not migrated, for
+ * nothing leads from it to its entries: they are of all families.
  */
 #include "mm/ksm.h"
 #include "mm/lru.h"
@@ -106,7 +109,10 @@ static bool nobody_else(struct host *host, pfn_t frame)
 	return atomic_read(&folio->refcount) == atomic_read(&folio->mapcount) + 2 + cache;
 }
 
-/* Under the page's lock. True: nobody can store to it by this entry any more. Linux: write_protect_page. */
+/*
+ * Under the page's lock. True: nobody can store to it by this entry any more. Linux:
+ * write_protect_page.
+ */
 static bool write_protect(const struct candidate *candidate, struct place place)
 	HOLDS(candidate->space->lock) NOT_CHECKED
 {
@@ -116,12 +122,12 @@ static bool write_protect(const struct candidate *candidate, struct place place)
 	replace_begin(&replace, candidate->space, candidate->address, place, EVENT_CLEAR);
 
 	bool alone = nobody_else(host, candidate->frame);
-	pte_t old = replace.old;
+	pte_t old = replace.old, clean = { old.bits & ~(PTE_W | PTE_D | PTE_OWN) };
 
 	if (alone && pte_dirty(old))
 		folio_mark_dirty(host, candidate->frame);
 	folio_get(host, candidate->frame);
-	replace_end(&replace, alone ? (pte_t){ old.bits & ~(PTE_W | PTE_D | PTE_OWN) } : old);
+	replace_end(&replace, alone ? clean : old);
 	return alone;
 }
 
@@ -139,7 +145,10 @@ static bool freeze(const struct candidate *candidate)
 	return frozen;
 }
 
-/* The entry, if nothing has happened to it since it was frozen, shows the merged page. Linux: replace_page. */
+/*
+ * The entry, if nothing has happened to it since it was frozen, shows the merged page. Linux:
+ * replace_page.
+ */
 static bool exchange(const struct candidate *candidate, pfn_t merged)
 {
 	struct place place;
@@ -199,7 +208,10 @@ static bool merge_with_known(struct ksm *ksm, const struct candidate *candidate)
 	return false;
 }
 
-/* The candidate's page itself becomes a merged one, if it is still what it was. Linux: try_to_merge_one_page, alone. */
+/*
+ * The candidate's page itself becomes a merged one, if it is still what it was. Linux:
+ * try_to_merge_one_page, alone.
+ */
 static bool found(struct ksm *ksm, const struct candidate *candidate)
 {
 	struct host *host = candidate->space->host;
@@ -261,7 +273,8 @@ static bool next_in(struct space *space, uint64_t from, struct candidate *out)
 		while (vma->mergeable && walk_next(space, &walk)) {
 			if (!may_merge(space->host, walk.place))
 				continue;
-			*out = (struct candidate){ space, walk.start, pte_frame(walk.place.pte), 0 };
+			*out = (struct candidate){ .space = space, .address = walk.start,
+						   .frame = pte_frame(walk.place.pte) };
 			folio_get(space->host, out->frame);
 			return true;
 		}
@@ -322,11 +335,17 @@ static void merge_two(struct ksm *ksm, const struct candidate *first,
 {
 	struct host *host = first->space->host;
 
-	/* A hint, which saves work: they may change. Of one page with two entries there is nothing to gain. */
+	/*
+	 * A hint, which saves work: they may change. Of one page with two entries there is
+	 * nothing to gain.
+	 */
 	if (first->frame.raw == second->frame.raw || !equal(host, first->frame, second->frame) ||
 	    !found(ksm, first))
 		return;
-	/* If it was not to be, the first is a merged page of one entry: the next of its kind will join it. */
+	/*
+	 * If it was not to be, the first is a merged page of one entry: the next of its kind
+	 * will join it.
+	 */
 	(void)merge_with(second, first->frame);
 }
 

@@ -1,6 +1,7 @@
 /*
- * What surrounds KSM's scan (ksm.c): its memory, its figures, and the ranges whose pages may be merged, or must not
- * stay so. The ranges take space->lock. Linux: ksm_madvise, break_ksm, /sys/kernel/mm/ksm.
+ * What surrounds KSM's scan (ksm.c): its memory, its figures, and the ranges whose pages may be
+ * merged, or must not stay so. The ranges take space->lock. Linux: ksm_madvise, break_ksm,
+ * /sys/kernel/mm/ksm.
  */
 #include "mm/ksm.h"
 #include "mm/lru.h"

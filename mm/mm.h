@@ -199,10 +199,11 @@ MUST_USE enum status space_create(struct host *host, struct space **out);
 void space_destroy(struct space *space);
 struct host *space_host(struct space *space);
 /*
- * A second process with the same mappings. What stores have made a process's own is shared, read-only, until
- * one of the two stores again; a page that somebody holds (gup_get) stays the parent's and is copied for the
- * child. Tells the parent's listeners (EVENT_PROTECTION_PAGE); the child has none. STATUS_NO_MEMORY: there is
- * no child, and the parent has what it had. Takes both locks. Linux: fork, dup_mmap.
+ * A second process with the same mappings. What stores have made a process's own is shared,
+ * read-only, until one of the two stores again; a page that somebody holds (gup_get) stays the
+ * parent's and is copied for the child. Tells the parent's listeners (EVENT_PROTECTION_PAGE);
+ * the child has none. STATUS_NO_MEMORY: there is no child, and the parent has what it had.
+ * Takes both locks. Linux: fork, dup_mmap.
  */
 MUST_USE enum status space_fork(struct space *parent, struct space **child);
 
@@ -235,21 +236,22 @@ MUST_USE enum status space_advise(struct space *space, hva_t start, uint64_t byt
  */
 MUST_USE enum status space_unmap(struct space *space, hva_t start, uint64_t bytes);
 /*
- * Linux: mremap to a place of the caller's choice, without a change of size. The range is of one VMA, else
- * STATUS_NOT_FOUND; STATUS_EXISTS: something is mapped at the new place (Linux would unmap it); STATUS_BAD_RANGE,
- * too, when the two overlap. Contents, marks and references stay the pages'.
+ * Linux: mremap to a place of the caller's choice, without a change of size. The range is of
+ * one VMA, else STATUS_NOT_FOUND; STATUS_EXISTS: something is mapped at the new place (Linux
+ * would unmap it); STATUS_BAD_RANGE, too, when the two overlap. Contents, marks and references
+ * stay the pages'.
  */
 MUST_USE enum status space_move(struct space *space, hva_t from, uint64_t bytes, hva_t to);
 /*
- * Linux: uprobe_write_opcode. Bytes of one page are exchanged in memory that the process itself may only read: its
- * page is replaced by a copy. STATUS_BAD_RANGE: none, or beyond the page's end; STATUS_NO_ACCESS: the memory is
- * writable, or shared with a file; else as space_write's.
+ * Linux: uprobe_write_opcode. Bytes of one page are exchanged in memory that the process itself
+ * may only read: its page is replaced by a copy. STATUS_BAD_RANGE: none, or beyond the page's
+ * end; STATUS_NO_ACCESS: the memory is writable, or shared with a file; else as space_write's.
  */
 MUST_USE enum status space_patch(struct space *space, hva_t at, const void *from, uint64_t bytes);
 /*
- * Linux: migrate_vma_insert_page. The folio of one page, which the caller has filled and alone has, becomes the
- * process's; with STATUS_OK the reference does. STATUS_EXISTS: there is a page already; STATUS_NOT_FOUND: no
- * anonymous mapping.
+ * Linux: migrate_vma_insert_page. The folio of one page, which the caller has filled and alone
+ * has, becomes the process's; with STATUS_OK the reference does. STATUS_EXISTS: there is a page
+ * already; STATUS_NOT_FOUND: no anonymous mapping.
  */
 MUST_USE enum status space_insert_page(struct space *space, hva_t address, pfn_t frame);
 /* Linux: mprotect. STATUS_NOT_FOUND when some page has no VMA; then nothing is changed. */
@@ -273,9 +275,9 @@ MUST_USE enum status space_page_out(struct space *space, hva_t start, uint64_t b
 				    uint64_t *freed);
 /*
  * Linux: migrate_pages within one node: every mapped 4 KiB page of the range moves to a fresh
- * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced
- * by others (refcount != mapcount), or by other processes' entries, stay. *moved counts pages, those before a STATUS_NO_MEMORY too.
- * The old frame is poisoned.
+ * frame, contents kept; pages that are not mapped, or mapped by larger leaves, or referenced by
+ * others (refcount != mapcount), or by other processes' entries, stay. *moved counts pages,
+ * those before a STATUS_NO_MEMORY too. The old frame is poisoned.
  */
 MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t bytes,
 				   uint64_t *moved);
@@ -316,24 +318,25 @@ MUST_USE enum status space_fault(struct space *space, hva_t address, enum access
 /* ------------------------------------------------------------------ merging equal pages */
 
 /*
- * KSM: keeps so many merged pages at most (up to 2^24), and remembers as many that it has seen. STATUS_BAD_RANGE,
- * STATUS_EXISTS, STATUS_NO_MEMORY. Start and stop: while nobody scans.
+ * KSM: keeps so many merged pages at most (up to 2^24), and remembers as many that it has seen.
+ * STATUS_BAD_RANGE, STATUS_EXISTS, STATUS_NO_MEMORY. Start and stop: while nobody scans.
  */
 MUST_USE enum status ksm_start(struct host *host, uint32_t pages);
 /* Pages that are merged stay so until somebody stores to them. */
 void ksm_stop(struct host *host);
 /*
- * Looks at so many pages of mergeable memory at most, and merges what it can; returns how many. It ends early at
- * the end of a round through all spaces. One at a time: 0 for who comes while another is at it, or without ksm_start. No
- * lock held. Linux: ksm_do_scan.
+ * Looks at so many pages of mergeable memory at most, and merges what it can; returns how many.
+ * It ends early at the end of a round through all spaces. One at a time: 0 for who comes while
+ * another is at it, or without ksm_start. No lock held. Linux: ksm_do_scan.
  */
 uint64_t ksm_scan(struct host *host, uint64_t pages);
 /* Linux: pages_shared, pages_sharing: merged pages, and the entries saved. While nobody scans. */
 struct ksm_stats { uint64_t shared, sharing; };
 void ksm_read_stats(struct host *host, struct ksm_stats *out);
 /*
- * Linux: madvise, MADV_MERGEABLE and MADV_UNMERGEABLE. STATUS_NOT_FOUND when some page has no VMA. The second gives
- * back a page of its own to each merged one; STATUS_NO_MEMORY: not to all, call again.
+ * Linux: madvise, MADV_MERGEABLE and MADV_UNMERGEABLE. STATUS_NOT_FOUND when some page has no
+ * VMA. The second gives back a page of its own to each merged one; STATUS_NO_MEMORY: not to
+ * all, call again.
  */
 MUST_USE enum status space_merge(struct space *space, hva_t start, uint64_t bytes);
 MUST_USE enum status space_unmerge(struct space *space, hva_t start, uint64_t bytes);

@@ -1,16 +1,17 @@
 /*
- * A range of a process's memory goes to another place in it: its pages keep their names (vma_page), so whoever
- * comes from a folio finds them there. Called by the process; takes space->lock.
+ * A range of a process's memory goes to another place in it: its pages keep their names
+ * (vma_page), so whoever comes from a folio finds them there. Called by the process; takes
+ * space->lock.
  *
- *	leaves are split where they don't fit the new place, tables made there	(may fail: nothing has changed)
+ *	leaves are split that don't fit the new place, tables made there	(may fail)
  *	notifier_start, UNMAP, the old range
  *	entry after entry: taken from the old place, set in the new one		Linux: move_ptes
  *	tlb_flush
  *	the VMA follows; notifier_end
  *
- * The entries of the new place may be used before the flush, by the same pages' other name: that harms nobody. But
- * whoever wants to take them away must find no CPU with the old name, so the flush comes before the lock is
- * dropped. Linux: the same, under the page tables' locks.
+ * The entries of the new place may be used before the flush, by the same pages' other name:
+ * that harms nobody. But whoever wants to take them away must find no CPU with the old name, so
+ * the flush comes before the lock is dropped. Linux: the same, under the page tables' locks.
  */
 #include "mm/tlb.h"
 

@@ -81,7 +81,7 @@ struct mm_range notifier_start_change(struct space *space, uint64_t address, enu
 	return range;
 }
 
-/* A listener without change_pte, when there is no bracket: it loses the page. Linux: invalidate_page. */
+/* A listener without change_pte, without a bracket, loses the page. Linux: invalidate_page. */
 static void invalidate_page(struct space *space, struct notifier *notifier, uint64_t address)
 {
 	struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };

@@ -56,21 +56,25 @@ struct mm_range {
 struct notifier;
 
 /*
- * How listeners learn that one page took the place of another (copy-on-write, KSM, uprobes). Linux had an operation
- * for it, change_pte: a listener exchanged the page in its own tables instead of losing it. It is history, and
- * off by default, for the reason that ended it (removed in 6.10): since 6bdb913f0a70 the change stood inside a bracket,
- * whose start had unmapped the page, so the one listener that had the operation, KVM, found nothing to change. To
- * revive it means that a bracket which a listener passes over is as good as one that it obeys, and every rule below
- * then holds or a guest's store is lost; what it saves is one fault for each merged page. The lives of it:
+ * How listeners learn that one page took the place of another (copy-on-write, KSM, uprobes).
+ * Linux had an operation for it, change_pte: a listener exchanged the page in its own tables
+ * instead of losing it. It is history, and off by default, for the reason that ended it
+ * (removed in 6.10): since 6bdb913f0a70 the change stood inside a bracket, whose start had
+ * unmapped the page, so the one listener that had the operation, KVM, found nothing to change.
+ * To revive it means that a bracket which a listener passes over is as good as one that it
+ * obeys, and every rule below then holds or a guest's store is lost; what it saves is one fault
+ * for each merged page. The lives of it:
  *
  *	NONE		brackets alone
- *	UNBRACKETED	2009: change_pte, and no bracket. Safe because a lookup that finds the entry cleared waits
- *			for space->lock, and because change_pte advances the listener's sequence
+ *	UNBRACKETED	2009: change_pte, and no bracket. Safe because a lookup that finds the entry
+ *			cleared waits for space->lock, and because change_pte advances the
+ *			listener's sequence
  *	BRACKETED	2012: in a bracket that has unmapped already; moot
  *	FORMER_GLORY	2019, proposed: in a bracket that is counted and unmaps nothing
  *
- * Rules, if it is on: the entry is cleared and flushed first, by ptep_clear_flush and not by its _notify form, which would
- * be a bracket; then change_pte; then the entry is set. And a page that was writable must not change its frame.
+ * Rules, if it is on: the entry is cleared and flushed first, by ptep_clear_flush and not by
+ * its _notify form, which would be a bracket; then change_pte; then the entry is set. And a
+ * page that was writable must not change its frame.
  */
 enum change_pte {
 	CHANGE_PTE_NONE, CHANGE_PTE_UNBRACKETED, CHANGE_PTE_BRACKETED, CHANGE_PTE_FORMER_GLORY,
@@ -85,22 +89,24 @@ struct notifier_ops {
 	/* The space ends: drop everything, for ever. No start or end follows; self is unlinked. */
 	void (*release)(struct notifier *self);
 	/*
-	 * Was a page of the range used, through what the listener maps there, since this was last
-	 * cleared? All three are optional; a listener without them is never young. No bracket: what is
-	 * mapped may stay, and pages may be used again before the answer is. The first two forget it; the
-	 * second is for those who can do without the last word, and need not reach CPUs that still hold a
-	 * translation (U36: a listener may elide that in the first, too). Called with space->lock
-	 * held, shared or exclusively, so as in a bracket it must not look up or fault. No folio is
-	 * marked: what an answer means is the caller's affair. There is none of this for dirty (S33).
-	 * Linux: clear_flush_young, clear_young, test_young.
+	 * Was a page of the range used, through what the listener maps there, since this was
+	 * last cleared? All three are optional; a listener without them is never young. No
+	 * bracket: what is mapped may stay, and pages may be used again before the answer is.
+	 * The first two forget it; the second is for those who can do without the last word,
+	 * and need not reach CPUs that still hold a translation (U36: a listener may elide that
+	 * in the first, too). Called with space->lock held, shared or exclusively, so as in a
+	 * bracket it must not look up or fault. No folio is marked: what an answer means is the
+	 * caller's affair. There is none of this for dirty (S33). Linux: clear_flush_young,
+	 * clear_young, test_young.
 	 */
 	bool (*clear_flush_young)(struct notifier *self, const struct mm_range *range);
 	bool (*clear_young)(struct notifier *self, const struct mm_range *range);
 	bool (*test_young)(struct notifier *self, const struct mm_range *range);
 	/*
-	 * Both or none. start_change: as start, but what is mapped stays for change_pte to exchange; the bracket
-	 * counts, and ends by `end`. change_pte: the page at the address will be this one when the call has
-	 * returned; when it returns, the old one must be out of reach. Neither fails.
+	 * Both or none. start_change: as start, but what is mapped stays for change_pte to
+	 * exchange; the bracket counts, and ends by `end`. change_pte: the page at the address
+	 * will be this one when the call has returned; when it returns, the old one must be out
+	 * of reach. Neither fails.
 	 */
 	void (*start_change)(struct notifier *self, const struct mm_range *range);
 	void (*change_pte)(struct notifier *self, hva_t address, const struct mm_page *page);

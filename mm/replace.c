@@ -1,18 +1,19 @@
 /*
- * Another page where one stood, and a page where none was. Called under space->lock by copy-on-write
- * (fault.c) and KSM (ksm.c), and below for two of the kind of uprobes and device memory.
+ * Another page where one stood, and a page where none was. Called under space->lock by
+ * copy-on-write (fault.c) and KSM (ksm.c), and below for two of the kind of uprobes and device
+ * memory.
  *
- * There is one order of steps for all of them, as Linux has it in wp_page_copy, write_protect_page and replace_page
- * (KSM), and __replace_page (uprobes):
+ * There is one order of steps for all of them, as Linux has it in wp_page_copy,
+ * write_protect_page and replace_page (KSM), and __replace_page (uprobes):
  *
  *	invalidate_range_start		listeners let go of the old page
  *	ptep_clear_flush		no CPU uses it any more
- *	[change_pte]			historical: listeners exchange it (enum change_pte, notifier.h)
+ *	[change_pte]			historical: listeners exchange it (notifier.h)
  *	set_pte_at			CPUs use the new one
  *	invalidate_range_end
  *
- * change_pte comes first of the last two: whenever a CPU can reach the new page, every listener is there already.
- * In the other order:
+ * change_pte comes first of the last two: whenever a CPU can reach the new page, every listener
+ * is there already. In the other order:
  *
  *   the process's CPU                       a listener
  *   -----------------                       ----------
@@ -169,8 +170,9 @@ enum status space_patch(struct space *space, hva_t at, const void *from, uint64_
 /* ------------------------------------------------------------------ a page where none was */
 
 /*
- * Linux: migrate_vma_insert_page, of a page that comes back from a device. There is no page of zeros here that it
- * could replace, so nothing is cleared or flushed, and nothing was told of that change_pte could exchange.
+ * Linux: migrate_vma_insert_page, of a page that comes back from a device. There is no page of
+ * zeros here that it could replace, so nothing is cleared or flushed, and nothing was told of
+ * that change_pte could exchange.
  */
 enum status space_insert_page(struct space *space, hva_t address, pfn_t frame)
 {
@@ -196,8 +198,8 @@ enum status space_insert_page(struct space *space, hva_t address, pfn_t frame)
 
 		folio_make_anon(space->host, frame, space->family, vma_page(vma, address.raw));
 		leaf.bits |= PTE_OWN | PTE_D;
-		table_change(space, address.raw, (struct place){ slot, pte_empty(), LEVEL_4K }, leaf,
-			     CONTENT_STAYS, &gather);
+		table_change(space, address.raw, (struct place){ slot, pte_empty(), LEVEL_4K },
+			     leaf, CONTENT_STAYS, &gather);
 		lru_add(space->host, frame);
 		notifier_end(space, &range);
 	}

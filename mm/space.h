@@ -117,8 +117,8 @@ pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level) HO
 pte_t table_change(struct space *space, uint64_t address, struct place place, pte_t new,
 		  enum content content, struct gather *gather) HOLDS(space->lock);
 /*
- * An entry goes to another place of the same level, which is kept for it, with all that it counts for: no mark,
- * count or reference changes. Tables left empty are unlinked.
+ * An entry goes to another place of the same level, which is kept for it, with all that it
+ * counts for: no mark, count or reference changes. Tables left empty are unlinked.
  */
 void table_move(struct space *space, uint64_t from, struct place old, uint64_t to, struct place new,
 		struct gather *gather) HOLDS(space->lock);
@@ -191,8 +191,9 @@ struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end
 void notifier_open(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 /*
- * A bracket around one page whose entry notifier_change will tell of: listeners that have change_pte drop nothing.
- * notifier_change: of the entry that will stand there, when no CPU uses the old one any more.
+ * A bracket around one page whose entry notifier_change will tell of: listeners that have
+ * change_pte drop nothing. notifier_change: of the entry that will stand there, when no CPU
+ * uses the old one any more.
  */
 struct mm_range notifier_start_change(struct space *space, uint64_t address, enum mm_event event)
 	HOLDS(space->lock);

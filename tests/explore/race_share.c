@@ -1,6 +1,7 @@
 /*
- * Pages that several processes, or several places of one, have in common: fork, copy-on-write, KSM, and the three
- * lives of change_pte (mm/notifier.h), while a process or a guest stores there.
+ * Pages that several processes, or several places of one, have in common: fork, copy-on-write,
+ * KSM, and the three lives of change_pte (mm/notifier.h), while a process or a guest stores
+ * there.
  */
 #include "tests/explore/world.h"
 
@@ -79,7 +80,7 @@ SCENARIO(copy_in_both, .rule = "two processes that part over one page each have 
 
 static void child_ends(void) { space_destroy(child); }
 
-SCENARIO(copy_at_the_end, .rule = "who is left alone with a page writes it, or a copy, and leaks neither",
+SCENARIO(copy_at_the_end, .rule = "who is left alone with a page writes it, or a copy; none leaks",
 	 .setup = open_family, .actors = { parent_puts, child_ends }, .verify = verify_seven,
 	 .name_word = world_name);
 
@@ -184,20 +185,25 @@ static void verify_copied(void)
 
 #define SYNCHRONOUS "who can reach the new page finds all others there (S100)"
 #define COPIED(name, open) \
-	SCENARIO(name, .rule = SYNCHRONOUS, .setup = open, .actors = { look_both_ways, process_puts }, \
-		 .verify = verify_copied, .name_word = world_name)
+	SCENARIO(name, .rule = SYNCHRONOUS, .setup = open, \
+		 .actors = { look_both_ways, process_puts }, .verify = verify_copied, \
+		 .name_word = world_name)
 
 COPIED(copied_by_brackets, open_none);
 COPIED(copied_unbracketed, open_unbracketed);
 COPIED(copied_bracketed, open_bracketed);
 COPIED(copied_glory, open_glory);
 
-/* S84: a second CPU of the process stores to the new page as soon as its entry lets it, and its guest looks. */
+/*
+ * S84: a second CPU of the process stores to the new page as soon as its entry lets it, and its
+ * guest looks.
+ */
 static void put_behind(void)
 {
 	uint64_t value = 8;
 
-	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
+	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) ==
+	      STATUS_OK);
 }
 
 static void put_and_look(void)
@@ -207,7 +213,7 @@ static void put_and_look(void)
 	guest_leaves();
 }
 
-SCENARIO(secondary_first, .rule = "listeners have the new page before a CPU stores to it (S83, S84)",
+SCENARIO(secondary_first, .rule = "listeners have a new page before a CPU stores to it (S84)",
 	 .setup = open_glory, .actors = { put_and_look, put_behind }, .verify = verify_copied,
 	 .name_word = world_name, .bound = 2);
 

@@ -1,6 +1,6 @@
 /*
- * One page in another's place, as a guest sees it: by brackets alone, and in the three lives of change_pte
- * (mm/notifier.h).
+ * One page in another's place, as a guest sees it: by brackets alone, and in the three lives of
+ * change_pte (mm/notifier.h).
  */
 #include "tests/unit/ept_fixture.h"
 #include "tests/unit/trace_fixture.h"
@@ -23,7 +23,10 @@ static int close_two(void **state)
 	return close_ept(state);
 }
 
-static uint64_t faults(void) { return stats()->faults[0] + stats()->faults[1] + stats()->faults[2]; }
+static uint64_t faults(void)
+{
+	return stats()->faults[0] + stats()->faults[1] + stats()->faults[2];
+}
 
 /* Both pages are the guest's, equal, and mapped for it. */
 static void two_equal_pages(void)
@@ -77,7 +80,10 @@ static void s72_bracketed_finds_nothing(void **state)
 	assert_int_equal(stats()->changes, 0);
 }
 
-/* S71, S77, S79, S81. Three flips: both lose W over the same frame, then the second gets the first one's. */
+/*
+ * S71, S77, S79, S81. Three flips: both lose W over the same frame, then the second gets the
+ * first one's.
+ */
 static void exchanged_without_a_fault(enum change_pte mode)
 {
 	unsigned level;
@@ -116,7 +122,10 @@ static void s71_unbracketed(void **state)
 	expect_these(NULL, 0);
 }
 
-/* S69, S83: cleared and flushed, told, set. S80: write-protected first, compared, exchanged later. */
+/*
+ * S69, S83: cleared and flushed, told, set. S80: write-protected first, compared, exchanged
+ * later.
+ */
 static void s83_order(void **state)
 {
 	(void)state;
@@ -234,7 +243,8 @@ static void large_leaf_is_not_filled(void **state)
 	host_set_change_pte(arena.host, CHANGE_PTE_FORMER_GLORY);
 	store_on(1, HUGE, 1);
 	all_leave();
-	assert_int_equal(space_protect(space, hva(BACKING + HUGE), HUGE, PROTECTION_READ), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BACKING + HUGE), HUGE, PROTECTION_READ),
+			 STATUS_OK);
 	assert_int_equal(load_on(1, HUGE), 1);
 	all_leave();
 	assert_int_equal(space_patch(space, hva(BACKING + HUGE + PAGE_SIZE), &value, 8), STATUS_OK);
@@ -347,7 +357,8 @@ int main(void)
 		TWO(s74_by_default_there_is_none), TWO(s72_bracketed_finds_nothing),
 		TWO(s71_former_glory), TWO(s71_unbracketed), TWO(s83_order),
 		TWO(put_back_is_no_change), TWO(s81_copy_on_write), TWO(large_leaf_goes),
-		TWO(large_leaf_is_not_filled), TWO(s75_asserted), TWO(s82_lookups_of_before_are_void),
+		TWO(large_leaf_is_not_filled), TWO(s75_asserted),
+		TWO(s82_lookups_of_before_are_void),
 		TWO(others_get_a_bracket), TWO(s20_fork_and_move),
 	};
 

@@ -29,7 +29,10 @@ static void store_to(struct space *of, uint64_t at, uint64_t value)
 	assert_int_equal(space_write(of, hva(at), &value, sizeof(value)), STATUS_OK);
 }
 
-static struct place leaf_of(struct space *of, uint64_t at) NOT_CHECKED { return table_find(of, at); }
+static struct place leaf_of(struct space *of, uint64_t at) NOT_CHECKED
+{
+	return table_find(of, at);
+}
 
 static pfn_t frame_of(struct space *of, uint64_t at) { return pte_frame(leaf_of(of, at).pte); }
 
@@ -55,10 +58,10 @@ static void pages_are_shared_until_a_store(void **state)
 	assert_int_equal(folio_refcount(arena.host, first), 2);
 	assert_true(pte_is_empty(leaf_of(child, BASE + PAGE_SIZE).pte));
 
-	store_to(child, BASE, 2);				/* copies: the parent has the page, too */
+	store_to(child, BASE, 2);			/* copies: the parent has the page, too */
 	assert_int_not_equal(frame_of(child, BASE).raw, first.raw);
 	assert_int_equal(word_of(space, BASE), 1);
-	store_to(space, BASE, 3);				/* reuses: nobody else has it any more */
+	store_to(space, BASE, 3);			/* reuses: nobody else has it any more */
 	assert_int_equal(frame_of(space, BASE).raw, first.raw);
 	assert_int_equal(word_of(child, BASE), 2);
 	assert_true(pte_own(leaf_of(space, BASE).pte) && pte_own(leaf_of(child, BASE).pte));
@@ -226,7 +229,10 @@ static void pinned_large_leaf(void **state)
 	end_child();
 }
 
-/* ------------------------------------------------------------------ others who look for the page */
+/*
+ * ------------------------------------------------------------------ others who look for the
+ * page
+ */
 
 static bool count_leaf(struct space *of, uint64_t at, struct place place, void *argument)
 {

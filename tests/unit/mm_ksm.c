@@ -72,7 +72,7 @@ static void equal_pages_become_one(void **state)
 	put(BASE + 0x800, 5);				/* a store parts them */
 	assert_int_equal(word_at(space, BASE + 0x800), 5);
 	assert_int_equal(word_at(space, BASE + 2 * PAGE_SIZE + 0x800), 1);
-	put(BASE + 2 * PAGE_SIZE + 0x800, 6);		/* the last one, too: it is merged for ever */
+	put(BASE + 2 * PAGE_SIZE + 0x800, 6);		/* the last one, too */
 	assert_int_not_equal(frame_at(BASE + 2 * PAGE_SIZE).raw, first.raw);
 	assert_int_equal(ksm().shared, 0);
 	uint64_t before = pages_free();
@@ -179,7 +179,10 @@ static void stores_before_a_comparison(void **state)
 	assert_int_equal(word_at(space, FIRST), 1);
 }
 
-/* Between the hint and the moment when the second page is write-protected: it is compared once more. */
+/*
+ * Between the hint and the moment when the second page is write-protected: it is compared once
+ * more.
+ */
 static void stores_after_the_hint(void **state)
 {
 	(void)state;
@@ -327,7 +330,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		KSM(equal_pages_become_one), KSM(later_pages_join), KSM(across_processes),
 		KSM(stores_before_a_comparison),
-		KSM(stores_after_the_hint), KSM(stores_to_what_was_seen), KSM(held_pages_stay), KSM(who_is_left_alone),
+		KSM(stores_after_the_hint), KSM(stores_to_what_was_seen), KSM(held_pages_stay),
+		KSM(who_is_left_alone),
 		KSM(unmerged), KSM(merged_for_ever), KSM(limits), KSM(as_a_job),
 	};
 

@@ -1,4 +1,7 @@
-/* Memory that goes to another place (mm/mremap.c), and pages that take another's place (mm/replace.c). */
+/*
+ * Memory that goes to another place (mm/mremap.c), and pages that take another's place
+ * (mm/replace.c).
+ */
 #include "mm/replace.h"
 #include "mm/rmap.h"
 #include "tests/unit/file_fixture.h"
@@ -160,7 +163,10 @@ static void order_of_a_move(void **state)
 		     TRACE_RANGE_END);
 }
 
-/* ------------------------------------------------------------------ S70: pages that take another's place */
+/*
+ * ------------------------------------------------------------------ S70: pages that take
+ * another's place
+ */
 
 static void s70_a_patch_replaces_the_page(void **state)
 {
@@ -257,9 +263,10 @@ static void s78_s79_s80_what_may_change(void **state)
 	pte_t ro = leaf_of(1, PROTECTION_READ), rw = leaf_of(1, PROTECTION_READ_WRITE);
 
 	(void)state;
-	assert_true(replace_keeps_stores(ro, rw));		/* S78: who is alone takes it over */
+	assert_true(replace_keeps_stores(ro, rw));	/* S78: who is alone takes it over */
 	assert_true(replace_keeps_stores(ro, leaf_of(2, PROTECTION_READ)));		/* S79 */
-	assert_true(replace_keeps_stores(ro, leaf_of(2, PROTECTION_READ_WRITE)));	/* wp_page_copy */
+	/* wp_page_copy */
+	assert_true(replace_keeps_stores(ro, leaf_of(2, PROTECTION_READ_WRITE)));
 	assert_true(replace_keeps_stores(rw, ro));
 	assert_false(replace_keeps_stores(rw, leaf_of(2, PROTECTION_READ)));		/* S80 */
 	assert_false(replace_keeps_stores(rw, leaf_of(2, PROTECTION_READ_WRITE)));

@@ -189,7 +189,8 @@ static enum status insert(void)
 
 	arena.fail_after = -1;
 	assert_int_equal(space_unmap(space, hva(GIB), PAGE_SIZE), STATUS_OK);
-	assert_int_equal(space_map(space, hva(GIB), PAGE_SIZE, PROTECTION_READ, LEVEL_4K), STATUS_OK);
+	assert_int_equal(space_map(space, hva(GIB), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
+			 STATUS_OK);
 	assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &frame), STATUS_OK);
 	arena.fail_after = left;
 	enum status status = space_insert_page(space, hva(GIB), frame);

@@ -1,6 +1,6 @@
 /*
- * Processes that fork, end, store, move and lose memory, while equal pages are merged and pages migrate: at random,
- * against an array of what each process must find.
+ * Processes that fork, end, store, move and lose memory, while equal pages are merged and pages
+ * migrate: at random, against an array of what each process must find.
  */
 #include "tests/unit/space_fixture.h"
 
@@ -80,7 +80,8 @@ static void discard_some(struct process *process)
 {
 	unsigned page = pick(PAGES);
 
-	assert_int_equal(space_discard(process->space, page_of(process, page), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(space_discard(process->space, page_of(process, page), PAGE_SIZE),
+			 STATUS_OK);
 	process->words[page] = 0;
 }
 
