@@ -303,6 +303,37 @@ static void order(void **state)
 	end_child();
 }
 
+/* ------------------------------------------------------------------ 1 GiB at a time */
+
+static void a_gigabyte(void **state)
+{
+	const uint64_t middle = 512 * MIB, second = BASE + 2 * GIB, third = BASE + 4 * GIB + 2 * MIB;
+
+	(void)state;
+	arena_open(&arena, 2560);
+	assert_int_equal(space_create(arena.host, &space), STATUS_OK);
+	map(BASE, GIB, LEVEL_1G);
+	put(BASE + middle, 5);
+	assert_int_equal(entry(BASE).level, LEVEL_1G);
+	fork_space();
+	assert_int_equal(folio_mapcount(arena.host, frame_of(space, BASE)), 2);
+	store_to(child, BASE + middle, 6);
+	assert_int_equal(word_of(space, BASE + middle), 5);
+	end_child();
+	put(BASE, 7);
+	assert_int_equal(entry(BASE).level, LEVEL_1G);
+	/* It moves whole to where it fits, and in 2 MiB to where only they do. */
+	assert_int_equal(space_move(space, hva(BASE), GIB, hva(second)), STATUS_OK);
+	assert_int_equal(entry(second).level, LEVEL_1G);
+	assert_int_equal(space_move(space, hva(second), GIB, hva(third)), STATUS_OK);
+	assert_int_equal(entry(third).level, LEVEL_2M);
+	assert_int_equal(word_of(space, third), 7);
+	assert_int_equal(word_of(space, third + middle), 5);
+	space_verify(space);
+	space_destroy(space);
+	arena_close(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +342,7 @@ int main(void)
 		file_test(rights_and_holes), file_test(pinned_pages_stay_the_parents),
 		file_test(pinned_large_leaf), file_test(rmap_finds_both),
 		file_test(shared_pages_do_not_migrate), file_test(order),
+		cmocka_unit_test(a_gigabyte),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
