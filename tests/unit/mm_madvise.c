@@ -263,6 +263,26 @@ static void do_fork(void)
 	assert_int_equal(space_fork(space, &child), STATUS_OK);
 	put(BASE, 3);				/* and the copy that follows */
 }
+static void do_move(void)
+{
+	assert_int_equal(space_move(space, hva(BASE), PAGE_SIZE, hva(OTHER)), STATUS_OK);
+	assert_int_equal(space_move(space, hva(OTHER), PAGE_SIZE, hva(BASE)), STATUS_OK);
+}
+/* Two pages with the same content become one. */
+static void prepare_equal(void)
+{
+	map(BASE, 2 * PAGE_SIZE, LEVEL_4K);
+	put(BASE, 1);
+	put(BASE + PAGE_SIZE, 1);
+	assert_int_equal(ksm_start(arena.host, 16), STATUS_OK);
+	assert_int_equal(space_merge(space, hva(BASE), 2 * PAGE_SIZE), STATUS_OK);
+}
+static void do_merge(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		ksm_scan(arena.host, 16);
+	assert_int_equal(frame_at(BASE).raw, frame_at(BASE + PAGE_SIZE).raw);
+}
 static void do_protect(void)
 {
 	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
@@ -285,6 +305,8 @@ static const struct taker {
 	{ "reclaim of lazyfree (try_to_unmap_one)", prepare_lazyfree, do_page_out, true, EVENT_CLEAR },
 	{ "fork, copy (copy_present_page, wp_page_copy)", prepare_anonymous, do_fork, true,
 	  EVENT_PROTECTION_PAGE },
+	{ "mremap (move_ptes)", prepare_anonymous, do_move, true, EVENT_UNMAP },
+	{ "KSM (write_protect_page, replace_page)", prepare_equal, do_merge, true, EVENT_CLEAR },
 	{ "protect (change_pte_range)", prepare_anonymous, do_protect, false, EVENT_PROTECTION_VMA },
 };
 
@@ -324,7 +346,9 @@ static void s40_each_with_its_bracket(void **state)
 		if (child)
 			space_destroy(child);
 		child = NULL;
-		assert_int_equal(space_unmap(space, hva(BASE), PAGE_SIZE), STATUS_OK);
+		assert_int_equal(space_unmap(space, hva(BASE), 2 * PAGE_SIZE), STATUS_OK);
+		if (takers[i].run == do_merge)
+			ksm_stop(arena.host);
 	}
 }
 
