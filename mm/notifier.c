@@ -23,7 +23,7 @@ struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end
 			       enum mm_event event)
 {
 	trace_step(space->host->trace, TRACE_RANGE_INIT, start, event);
-	return (struct mm_range){ hva(start), hva(end), event };
+	return (struct mm_range){ .start = hva(start), .end = hva(end), .event = event };
 }
 
 void notifier_open(struct space *space, const struct mm_range *range)
@@ -46,14 +46,57 @@ struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end
 	return range;
 }
 
-void notifier_end(struct space *space, const struct mm_range *range)
+struct mm_range notifier_start_for(struct space *space, uint64_t start, uint64_t end,
+				   const void *owner)
 {
-	trace_step(space->host->trace, TRACE_RANGE_END, range->start.raw, range->event);
+	struct mm_range range = notifier_range(space, start, end, EVENT_EXCLUSIVE);
+
+	range.owner = owner;
+	notifier_open(space, &range);
+	return range;
+}
+
+/* To the listeners before `stop`, or all of them. */
+static void end_until(struct space *space, const struct mm_range *range,
+		      const struct list_node *stop) HOLDS_SHARED(space->lock)
+{
 	list_for_each(node, &space->notifiers) {
 		struct notifier *notifier = container_of(node, struct notifier, link);
 
+		if (node == stop)
+			return;
 		notifier->ops->end(notifier, range);
 	}
+}
+
+static bool try_one(struct notifier *notifier, const struct mm_range *range)
+{
+	if (notifier->ops->try_start)
+		return notifier->ops->try_start(notifier, range);
+	notifier->ops->start(notifier, range);
+	return true;
+}
+
+/* Linux: mn_hlist_invalidate_range_start: who has been told of a start is told of its end. */
+bool notifier_try_start(struct space *space, uint64_t start, uint64_t end, enum mm_event event,
+			struct mm_range *range)
+{
+	*range = notifier_range(space, start, end, event);
+	list_for_each(node, &space->notifiers) {
+		if (!try_one(container_of(node, struct notifier, link), range)) {
+			end_until(space, range, node);
+			return false;
+		}
+	}
+	host_count(space->host, HOST_BRACKETS, 1);
+	trace_step(space->host->trace, TRACE_RANGE_START, start, event);
+	return true;
+}
+
+void notifier_end(struct space *space, const struct mm_range *range)
+{
+	trace_step(space->host->trace, TRACE_RANGE_END, range->start.raw, range->event);
+	end_until(space, range, NULL);
 }
 
 /* ------------------------------------------------------------------ change_pte */
@@ -67,7 +110,8 @@ enum change_pte host_change_pte(const struct host *host) { return host->change_p
 
 struct mm_range notifier_start_change(struct space *space, uint64_t address, enum mm_event event)
 {
-	struct mm_range range = { hva(address), hva(address + PAGE_SIZE), event };
+	struct mm_range range = { .start = hva(address), .end = hva(address + PAGE_SIZE),
+				  .event = event };
 
 	trace_step(space->host->trace, TRACE_RANGE_INIT, address, event);
 	host_count(space->host, HOST_BRACKETS, 1);
@@ -84,7 +128,8 @@ struct mm_range notifier_start_change(struct space *space, uint64_t address, enu
 /* A listener without change_pte, without a bracket, loses the page. Linux: invalidate_page. */
 static void invalidate_page(struct space *space, struct notifier *notifier, uint64_t address)
 {
-	struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };
+	struct mm_range range = { .start = hva(address), .end = hva(address + PAGE_SIZE),
+				  .event = EVENT_CLEAR };
 
 	if (space->host->change_pte != CHANGE_PTE_UNBRACKETED)
 		return;
@@ -120,7 +165,7 @@ static young_op test_op(const struct notifier_ops *ops) { return ops->test_young
 static bool ask(struct space *space, uint64_t start, uint64_t end,
 		young_op (*which)(const struct notifier_ops *ops)) HOLDS_SHARED(space->lock)
 {
-	struct mm_range range = { hva(start), hva(end), EVENT_YOUNG };
+	struct mm_range range = { .start = hva(start), .end = hva(end), .event = EVENT_YOUNG };
 	bool young = false;
 
 	list_for_each(node, &space->notifiers) {
@@ -152,6 +197,7 @@ bool notifier_test_young(struct space *space, uint64_t start, uint64_t end)
 /* Linux: __mmu_notifier_release. */
 void notifier_release(struct space *space)
 {
+	trace_step(space->host->trace, TRACE_RANGE_INIT, 0, EVENT_RELEASE);
 	while (!list_empty(&space->notifiers)) {
 		struct list_node *node = space->notifiers.next;
 		struct notifier *notifier = container_of(node, struct notifier, link);
@@ -160,4 +206,5 @@ void notifier_release(struct space *space)
 		list_remove(node);
 		notifier->ops->release(notifier);
 	}
+	trace_step(space->host->trace, TRACE_RANGE_START, 0, EVENT_RELEASE);
 }

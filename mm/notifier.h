@@ -51,6 +51,7 @@ static inline bool event_only_protects(enum mm_event event)
 struct mm_range {
 	hva_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
 	enum mm_event event;
+	const void *owner;		/* EVENT_EXCLUSIVE: for whom; that listener has nothing to drop */
 };
 
 struct notifier;
@@ -86,6 +87,12 @@ enum change_pte host_change_pte(const struct host *host);
 struct notifier_ops {
 	void (*start)(struct notifier *self, const struct mm_range *range);
 	void (*end)(struct notifier *self, const struct mm_range *range);
+	/*
+	 * Of a listener whose start may sleep: the same where nobody may (Linux: a range without
+	 * MMU_NOTIFIER_RANGE_BLOCKABLE, and -EAGAIN). False: it would have to, nothing was dropped, and
+	 * no end follows. NULL: start never sleeps.
+	 */
+	MUST_USE bool (*try_start)(struct notifier *self, const struct mm_range *range);
 	/* The space ends: drop everything, for ever. No start or end follows; self is unlinked. */
 	void (*release)(struct notifier *self);
 	/*

@@ -54,8 +54,10 @@ static inline pte_t pte_swap(uint32_t slot)
 static inline bool pte_is_empty(pte_t p) { return !p.bits; }
 static inline bool pte_is_swap(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_SWAP; }
 static inline uint32_t pte_swap_slot(pte_t p) { return (uint32_t)(p.bits >> PAGE_SHIFT); }
+static inline bool pte_is_only(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_ONLY; }
 static inline bool pte_own(pte_t p) { return p.bits & PTE_OWN; }
 static inline bool pte_special(pte_t p) { return p.bits & PTE_SPECIAL; }
+static inline bool pte_soft(pte_t p) { return p.bits & PTE_SOFT; }
 static inline bool pte_writable(pte_t p) { return p.bits & PTE_W; }
 static inline bool pte_present(pte_t p) { return p.bits & PTE_P; }
 static inline bool pte_dirty(pte_t p) { return p.bits & PTE_D; }
@@ -66,6 +68,12 @@ static inline pfn_t pte_frame(pte_t p) { return pfn((p.bits & PTE_FRAME) >> PAGE
 static inline bool pte_leaf(pte_t p, unsigned level)
 {
 	return p.bits & (PTE_P | PTE_NONE) && (level == LEVEL_4K || p.bits & PTE_PS);
+}
+
+/* Has a reference to a page, and is counted as one of its entries. */
+static inline bool pte_keeps_page(pte_t p, unsigned level)
+{
+	return pte_leaf(p, level) || (level == LEVEL_4K && pte_is_only(p));
 }
 
 /* Names a table. */
@@ -90,13 +98,26 @@ static inline pte_t pte_with_rights(pte_t p, enum protection protection)
 	return p;
 }
 
-/* A leaf that has not been touched. Nobody executes from a space: no entry allows it. */
+/*
+ * A leaf that has not been touched. Nobody executes from a space: no entry allows it. W comes with SOFT,
+ * here and wherever it is given: a page without SOFT has not been written.
+ */
 static inline pte_t pte_make_leaf(pfn_t frame, unsigned level, enum protection protection)
 {
 	uint64_t size = level == LEVEL_4K ? 0 : PTE_PS;
+	uint64_t soft = protection == PROTECTION_READ_WRITE ? PTE_SOFT : 0;
 
-	return pte_with_rights((pte_t){ frame.raw << PAGE_SHIFT | size | PTE_U | PTE_NX },
+	return pte_with_rights((pte_t){ frame.raw << PAGE_SHIFT | size | soft | PTE_U | PTE_NX },
 			       protection);
+}
+
+/*
+ * The place of a page of 4 KiB that a device has for itself. D: the device will write there.
+ * Linux: make_device_exclusive_entry.
+ */
+static inline pte_t pte_only(pte_t leaf)
+{
+	return (pte_t){ (leaf.bits & ~(PTE_P | PTE_W | PTE_NONE)) | PTE_ONLY | PTE_D };
 }
 
 /* What the CPU does to the leaf of a page that it uses: SDM "Accessed and Dirty Flags". */

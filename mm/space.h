@@ -32,6 +32,7 @@ struct space {
 	struct vma *vmas;		/* sorted, disjoint; neighbours that could be one are one */
 	unsigned vma_count, vma_capacity;
 	struct list_node notifiers;
+	uint64_t scan_at;		/* where space_scan goes on */
 };
 
 /* An empty space of that family, at the end of the host's list. */
@@ -129,6 +130,12 @@ void table_move(struct space *space, uint64_t from, struct place old, uint64_t t
  */
 pte_t table_take_bits(struct space *space, uint64_t address, struct place place, uint64_t bits,
 		      struct gather *gather) HOLDS(space->lock);
+/*
+ * In place: other bits of an entry that names the same page afterwards. What the CPU sets meanwhile
+ * stays. Returns what stood there.
+ */
+pte_t table_adjust(struct space *space, uint64_t address, struct place place, uint64_t clear,
+		   uint64_t set) HOLDS(space->lock);
 /* Afterwards no leaf lies across the address. The translations stay as they are. */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
 /* Empties [start, end), across which no leaf may lie. */
@@ -168,7 +175,7 @@ static inline bool place_allows(struct place place, enum access access)
 	       (!(access & ACCESS_WRITE) || pte_writable(place.pte));
 }
 
-/* ------------------------------------------------------------------ fault.c, notifier.c */
+/* ------------------------------------------------------------------ fault.c, lookup.c */
 
 /*
  * Linux: handle_mm_fault. Nothing there, or not with these rights although the VMA has them. Takes
@@ -178,10 +185,38 @@ MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access
 
 /*
  * Calls `use` with the leaf behind an address, faulted in where it has to be, with space->lock held
- * shared: the page stays while it runs.
+ * shared: the page stays while it runs. With hints ignored a leaf that only waits for a hinting fault
+ * will do for a read.
  */
+enum hints { HINTS_HONOURED, HINTS_IGNORED };
 MUST_USE enum status space_reach(struct space *space, uint64_t address, enum access access,
+				 enum hints hints,
 				 void (*use)(struct place place, void *argument), void *argument);
+
+/* ------------------------------------------------------------------ numa.c, exclusive.c */
+
+/* A leaf that a fault makes present again, if its VMA allows anything. Linux: pte_protnone. */
+static inline bool leaf_is_hinted(struct place place)
+{
+	return pte_leaf(place.pte, place.level) && !pte_present(place.pte);
+}
+
+/* What fault_in does about such a leaf, and about a page lent to a device. */
+MUST_USE enum status hint_fault(struct space *space, uint64_t address);
+MUST_USE enum status exclusive_fault(struct space *space, uint64_t address);
+/* Of a range that lent pages are in: the process has them again. Inside a bracket, so devices know. */
+void exclusive_restore_all(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock);
+
+/* ------------------------------------------------------------------ migrate.c */
+
+/*
+ * The page of a leaf of 4 KiB moves to the fresh frame, inside a bracket. Returns the frame that is left
+ * over: the old one, or the new one when the page can't move.
+ */
+pfn_t migrate_page(struct space *space, uint64_t address, struct place place, pfn_t fresh)
+	HOLDS(space->lock);
+
+/* ------------------------------------------------------------------ brackets */
 
 /* Both, where nothing is to happen between them. Linux: mmu_notifier_range_init, _invalidate_range_start. */
 struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
@@ -189,6 +224,13 @@ struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end
 struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event);
 void notifier_open(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
+/* EVENT_EXCLUSIVE, for a device that listens, too. */
+struct mm_range notifier_start_for(struct space *space, uint64_t start, uint64_t end,
+				   const void *owner) HOLDS_SHARED(space->lock);
+/* Where no listener may sleep. False: one would, and no bracket is open. */
+MUST_USE bool notifier_try_start(struct space *space, uint64_t start, uint64_t end,
+				 enum mm_event event, struct mm_range *range)
+	HOLDS_SHARED(space->lock);
 void notifier_end(struct space *space, const struct mm_range *range) HOLDS_SHARED(space->lock);
 /*
  * A bracket around one page whose entry notifier_change will tell of: listeners that have

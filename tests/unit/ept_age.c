@@ -40,7 +40,7 @@ static void ops(void **state)
 	assert_non_null(ept_notifier_ops.clear_flush_young);
 	assert_non_null(ept_notifier_ops.clear_young);
 	assert_non_null(ept_notifier_ops.test_young);
-	assert_int_equal(sizeof(struct notifier_ops), 8 * sizeof(void (*)(void)));
+	assert_int_equal(sizeof(struct notifier_ops), 9 * sizeof(void (*)(void)));
 }
 
 /* S33, S9: the guest's access is seen, and forgotten; the next is seen when the CPU walks for it. */

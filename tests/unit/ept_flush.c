@@ -365,7 +365,7 @@ static void large_leaf_beside_a_bracket(void **state)
 
 static void bracket(bool start, uint64_t from, uint64_t to)
 {
-	struct mm_range range = { hva(from), hva(to), EVENT_CLEAR };
+	struct mm_range range = { .start = hva(from), .end = hva(to), .event = EVENT_CLEAR };
 
 	if (start)
 		ept->notifier.ops->start(&ept->notifier, &range);

@@ -33,7 +33,9 @@ static void op_fault_nowhere(void)
 	assert_int_equal(fault(GIB, ACCESS_READ), FAULT_NO_REGION);
 }
 
-static struct mm_range range = { { BACKING }, { BACKING + PAGE_SIZE }, EVENT_CLEAR };
+static struct mm_range range = {
+	.start = { BACKING }, .end = { BACKING + PAGE_SIZE }, .event = EVENT_CLEAR,
+};
 
 static void op_start(void) { ept->notifier.ops->start(&ept->notifier, &range); }
 

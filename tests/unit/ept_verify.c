@@ -128,7 +128,8 @@ difference(primary_large, set_primary(BACKING + 4 * MIB, ~PTE_W, 0), "not writab
 /* Inside a bracket the two may differ. */
 static void inside_a_bracket(void **state)
 {
-	struct mm_range range = { hva(BACKING), hva(BACKING + PAGE_SIZE), EVENT_CLEAR };
+	struct mm_range range = { .start = hva(BACKING), .end = hva(BACKING + PAGE_SIZE),
+				  .event = EVENT_CLEAR };
 
 	(void)state;
 	atomic_write(&ept->brackets, 1);
