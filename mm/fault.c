@@ -5,6 +5,8 @@
  *	nothing, anonymous VMA		demand zero	do_anonymous_page
  *	nothing, a file's VMA		file_fault	do_read_fault, do_cow_fault, do_shared_fault
  *	a leaf without W, for a write	write_fault	do_wp_page: reuse, share, or copy
+ *	a leaf without P		numa.c		do_numa_page
+ *	a page lent to a device		exclusive.c	remove_device_exclusive_entry
  *
  * What takes long (allocating, zeroing, copying, input) happens before space->lock is taken to
  * install; what was found first is looked at again under the lock, and if it has changed the fault
@@ -80,7 +82,7 @@ static pte_t own_leaf(struct space *space, const struct fault *fault, pfn_t fram
 	uint64_t start = fault->address & ~(level_bytes(level) - 1);
 
 	folio_make_anon(space->host, frame, space->family, vma_page(&fault->vma, start));
-	return (pte_t){ pte_make_leaf(frame, level, protection).bits | PTE_OWN };
+	return (pte_t){ pte_make_leaf(frame, level, protection).bits | PTE_OWN | PTE_SOFT };
 }
 
 /* A page of 4 KiB where nothing was. *installed: the reference is gone. */
@@ -216,7 +218,7 @@ static enum status file_fault(struct space *space, const struct fault *fault)
 static void allow_write(struct space *space, const struct fault *fault, uint64_t own)
 	HOLDS(space->lock)
 {
-	uint64_t was = atomic_or(fault->place.slot, PTE_W | PTE_A | PTE_D | own);
+	uint64_t was = atomic_or(fault->place.slot, PTE_W | PTE_SOFT | PTE_A | PTE_D | own);
 
 	trace_step(space->host->trace, TRACE_PTE_PROTECT, fault->address, was | PTE_W | PTE_D);
 }
@@ -342,6 +344,10 @@ static enum status handle(struct space *space, uint64_t address, enum access acc
 
 	if (status != STATUS_OK || place_allows(fault.place, access))
 		return status;
+	if (leaf_is_hinted(fault.place))
+		return hint_fault(space, address);
+	if (pte_is_only(fault.place.pte))
+		return exclusive_fault(space, address);
 	if (pte_leaf(fault.place.pte, fault.place.level))
 		return write_fault(space, &fault);
 	return fault.vma.file ? file_fault(space, &fault) : zero_fault(space, &fault);

@@ -13,20 +13,34 @@ struct folio *folio_of(const struct host *host, pfn_t frame)
 	return page_known(host, page_head(host, frame));
 }
 
-enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
+static pfn_t begin(struct block block)
 {
-	struct block block;
-	enum status status = page_alloc(host, order, &block);
-
-	if (status != STATUS_OK)
-		return status;
 	/* Relaxed: nobody else knows the folio yet. */
 	atomic_write_relaxed(&block.folio->mapcount, 0);
 	block.folio->file = NO_FRAME;
 	/* The last: now it can be had by its frame's number (folio_find). */
 	atomic_write(&block.folio->refcount, 1);
-	*out = block.head;
-	return STATUS_OK;
+	return block.head;
+}
+
+enum status folio_alloc(struct host *host, unsigned order, pfn_t *out)
+{
+	struct block block;
+	enum status status = page_alloc(host, order, &block);
+
+	if (status == STATUS_OK)
+		*out = begin(block);
+	return status;
+}
+
+enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t end, pfn_t *out)
+{
+	struct block block;
+	enum status status = page_alloc_within(host, first, end, &block);
+
+	if (status == STATUS_OK)
+		*out = begin(block);
+	return status;
 }
 
 enum status folio_alloc_zeroed(struct host *host, unsigned order, pfn_t *out)

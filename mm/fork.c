@@ -5,6 +5,7 @@
  * VMA after VMA (Linux: dup_mmap, copy_page_range):
  *
  *	notifier_start, PROTECTION_PAGE		listeners of the parent let go
+ *	what devices have is the parent's again	(copy_nonpresent_pte: restore_exclusive_pte)
  *	W goes from the parent's entries	(copy_present_ptes: ptep_set_wrprotect)
  *	tlb_flush				no CPU of the parent stores there by what it knew
  *	each page: pinned? a copy for the child	(copy_present_page)
@@ -153,6 +154,7 @@ static enum status copy_vma(struct fork *fork) HOLDS(fork->parent->lock) HOLDS(f
 	struct mm_range range = notifier_start(fork->parent, fork->vma.start, fork->vma.end,
 					       EVENT_PROTECTION_PAGE);
 
+	exclusive_restore_all(fork->parent, fork->vma.start, fork->vma.end);
 	write_protect(fork->parent, &fork->vma);
 	tlb_flush(fork->parent, fork->vma.start);
 	while (status == STATUS_OK && walk_next(fork->parent, &walk))

@@ -62,7 +62,8 @@ static void get(struct place place, void *argument)
 enum status gup_get(struct space *space, hva_t address, unsigned flags, struct mm_page *out)
 {
 	struct got got = { .host = space->host, .address = address.raw, .flags = flags };
-	enum status status = space_reach(space, address.raw, access_of(flags), get, &got);
+	enum hints hints = flags & GUP_HONOUR_HINTS ? HINTS_HONOURED : HINTS_IGNORED;
+	enum status status = space_reach(space, address.raw, access_of(flags), hints, get, &got);
 
 	if (status == STATUS_OK)
 		*out = got.page;

@@ -166,6 +166,8 @@ struct host {
 	/* The flags of a folio whose mark stands, and is left so: host_set_marking. */
 	uint32_t stands_dirty, stands_accessed;
 	enum marking marking;
+	uint32_t nodes;				/* and the frames of each but the last */
+	uint64_t node_frames;
 
 	atomic32_t options;			/* enum host_option */
 	struct host_cpu cpus[MAX_CPUS];
@@ -228,6 +230,8 @@ static inline struct folio *page_known(const struct host *host, pfn_t frame)
 
 /* page.c */
 MUST_USE enum status page_alloc(struct host *host, unsigned order, struct block *out);
+/* One of [first, end), not what CPUs keep for themselves. For who can do without. */
+MUST_USE enum status page_alloc_within(struct host *host, pfn_t first, pfn_t end, struct block *out);
 void page_free(struct host *host, struct block block);
 /* The first frame of the folio that holds this one; panics when it is in none. */
 pfn_t page_head(const struct host *host, pfn_t frame);
@@ -272,6 +276,8 @@ void folio_unlock(struct host *host, pfn_t frame);
 MUST_USE bool folio_trylock(struct host *host, pfn_t frame);
 bool folio_is_locked(const struct host *host, pfn_t frame);
 struct folio *folio_of(const struct host *host, pfn_t frame);
+/* folio_alloc of order 0, as page_alloc_within. */
+MUST_USE enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t end, pfn_t *out);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 /*
  * Exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have

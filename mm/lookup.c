@@ -56,15 +56,28 @@ enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
 	return STATUS_OK;
 }
 
+/*
+ * A hinted leaf, for a read and not for a write, which Linux sends through the fault: there follow_page_pte
+ * passes over what FOLL_HONOR_NUMA_FAULT does not ask to honour.
+ */
+static bool hint_can_wait(struct space *space, uint64_t address, struct place place,
+			  enum access access) HOLDS_SHARED(space->lock)
+{
+	return leaf_is_hinted(place) && !(access & ACCESS_WRITE) &&
+	       vma_check_access(space, address, access) == STATUS_OK;
+}
+
 enum status space_reach(struct space *space, uint64_t address, enum access access,
-			void (*use)(struct place place, void *argument), void *argument)
+			enum hints hints, void (*use)(struct place place, void *argument), void *argument)
 {
 	if (address >= SPACE_END)
 		return STATUS_NOT_FOUND;
 	for (;;) {
 		read_lock(&space->lock);
 		struct place place = table_find(space, address);
-		bool there = place_allows(place, access);
+		bool there = place_allows(place, access) ||
+			     (hints == HINTS_IGNORED &&
+			      hint_can_wait(space, address, place, access));
 
 		if (there)
 			use(place, argument);

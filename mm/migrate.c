@@ -31,9 +31,7 @@ static void copy_folio(struct host *host, pfn_t from, pfn_t to)
 	folio_copy_idle(host, from, to);
 }
 
-/* Returns the frame that is left over: the old one, or the new one when the page can't move. */
-static pfn_t move_page(struct space *space, uint64_t address, struct place place, pfn_t fresh)
-	HOLDS(space->lock)
+pfn_t migrate_page(struct space *space, uint64_t address, struct place place, pfn_t fresh)
 {
 	struct host *host = space->host;
 	struct gather gather = gather_begin(space);
@@ -82,7 +80,7 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 		if (status != STATUS_OK)
 			return status;
 
-		pfn_t left = move_page(space, walk.start, walk.place, fresh);
+		pfn_t left = migrate_page(space, walk.start, walk.place, fresh);
 
 		*moved += left.raw != fresh.raw;
 		folio_put(space->host, left);

@@ -46,6 +46,9 @@ enum host_count {
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
 	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
 	HOST_MKCLEANS,			/* D taken from an entry that stays */
+	HOST_HINTED,			/* entries made to wait for a hinting fault */
+	HOST_HINT_FAULTS,		/* which came; and pages that went to another node by it */
+	HOST_HINT_MOVES,
 	HOST_COUNTS
 };
 uint64_t host_read_count(struct host *host, enum host_count what);
@@ -293,6 +296,67 @@ MUST_USE enum status space_split(struct space *space, hva_t start, uint64_t byte
  */
 MUST_USE enum status space_invalidate(struct space *space, hva_t start, uint64_t bytes);
 
+/* ------------------------------------------------------------------ NUMA hinting */
+
+/*
+ * Nodes are played: node n has the n-th part of all frames, in multiples of 2 MiB, and CPU c belongs to
+ * node c modulo `nodes`. Before any space is made; a new host has one node.
+ */
+void host_set_nodes(struct host *host, unsigned nodes);
+unsigned host_node(const struct host *host, pfn_t frame);
+
+/*
+ * Takes the rights from the present pages of the range, so that their next use says which CPU uses them;
+ * the fault gives them back, and moves a page of 4 KiB to that CPU's node if nobody else uses it. Holes
+ * are passed over, and what hinting would do no good to: memory without rights, pages shared by
+ * copy-on-write or KSM, dirty pages of files. Processes' translations are flushed once for each VMA.
+ * Secondary MMUs are told by a bracket for each 2 MiB that has tables, as the lists describe it, or by one
+ * for each VMA, as change_pud_range does it now. STATUS_NO_MEMORY: to split a large page, before
+ * anything has changed. Linux: task_numa_work, change_prot_numa, change_protection.
+ */
+enum hinting { HINT_EACH_2M, HINT_AT_ONCE };
+MUST_USE enum status space_hint(struct space *space, hva_t start, uint64_t bytes,
+				enum hinting how);
+/*
+ * The same for the next so many pages of the space's VMAs, from where the last scan ended, and from the start
+ * after the end. For a task that does it now and then. Linux: numa_scan_offset.
+ */
+MUST_USE enum status space_scan(struct space *space, uint64_t pages, enum hinting how);
+
+/* ------------------------------------------------------------------ soft dirty */
+
+/*
+ * Which pages were written since space_clear_soft_dirty: W goes with the mark, and the write fault that
+ * follows sets it again, a guest's too. Linux: clear_refs_write of 4, and bit 55 of pagemap.
+ * space_soft_dirty: STATUS_NOT_FOUND without a VMA.
+ */
+void space_clear_soft_dirty(struct space *space);
+MUST_USE enum status space_soft_dirty(struct space *space, hva_t address, bool *written);
+
+/* ------------------------------------------------------------------ pages for a device alone */
+
+/*
+ * Takes an anonymous page from the process's CPUs and all listeners but the owner (struct mm_range), as if
+ * it had been written. It comes locked and with a reference, so that the device can map it (unless it has
+ * heard of another bracket meanwhile); then exclusive_done gives both back. The process's next use, or another listener's, tells the device by
+ * EVENT_CLEAR, and the page is the process's again. A larger page is split. Errors as mm_lookup's, and
+ * STATUS_UNSUPPORTED for a file's page. No lock held. Linux: make_device_exclusive.
+ */
+MUST_USE enum status space_make_exclusive(struct space *space, hva_t address, const void *owner,
+					  pfn_t *frame);
+void exclusive_done(struct host *host, pfn_t frame);
+
+/* ------------------------------------------------------------------ the end, from outside */
+
+/*
+ * Empties the anonymous and private VMAs of a space that will not run again, without waiting for
+ * anything and without memory. False: some listener would have had to sleep, and what it listens to is
+ * still there: try again. Linux: __oom_reap_task_mm.
+ */
+MUST_USE bool space_reap(struct space *space);
+
+/* ------------------------------------------------------------------ a process's accesses */
+
 /*
  * Reads and writes a process's memory as its own CPU would: faults pages in, honours rights, sets
  * accessed and dirty in the entries. Any address, any number of bytes, none too; what comes before
@@ -371,9 +435,10 @@ MUST_USE enum status mm_peek(struct space *space, hva_t address, struct mm_page 
 /*
  * Or-ed together. The two touches say what Linux's FOLL_TOUCH does: as it is (a page's folio is marked
  * and its entry not; a large leaf's entry is marked and its folio not), and as it might be (the entry
- * is, of any size).
+ * is, of any size). A page that waits for a NUMA hinting fault is read where it is, unless hints
+ * are to be honoured (Linux: FOLL_HONOR_NUMA_FAULT); a write takes the fault in any case.
  */
-enum gup_flags { GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4 };
+enum gup_flags { GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4, GUP_HONOUR_HINTS = 8 };
 
 /*
  * The page behind an address, with a reference for the caller; faulted in as for a read, or with

@@ -127,6 +127,46 @@ static bool take_block(struct host *host, unsigned order, struct block *out) HOL
 	return true;
 }
 
+/* A free block that has frames of [first, end), a small one if possible. False: none. */
+static bool find_within(struct host *host, uint64_t first, uint64_t end, unsigned *order,
+			uint64_t *head) HOLDS(host->lock)
+{
+	for (*order = 0; *order <= ORDER_MAX; (*order)++) {
+		uint32_t at = host->free_heads[*order];
+
+		for (; at != NO_FRAME; at = page_known(host, pfn(at))->next) {
+			*head = at;
+			if (at < end && at + (UINT64_C(1) << *order) > first)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Cut down to one frame that is inside. */
+static bool take_within(struct host *host, uint64_t first, uint64_t end, struct block *out)
+	HOLDS(host->lock)
+{
+	unsigned order;
+	uint64_t head;
+
+	if (!find_within(host, first, end, &order, &head))
+		return false;
+	take_free(host, page_known(host, pfn(head)), order);
+	while (order > ORDER_4K) {
+		uint64_t upper = head + (UINT64_C(1) << --order);
+		/* The lower half, if there is one frame of ours in it. */
+		bool lower = upper > first;
+
+		push_free(host, pfn(lower ? upper : head), order);
+		head = lower ? head : upper;
+	}
+	*out = (struct block){ page_known(host, pfn(head)), pfn(head) };
+	atomic_write(&out->folio->flags, FOLIO_USED);
+	host->pages_free--;
+	return true;
+}
+
 static void give_block(struct host *host, pfn_t head, unsigned order) HOLDS(host->lock)
 {
 	host->pages_free += UINT64_C(1) << order;
@@ -275,6 +315,21 @@ static SELDOM enum status take_watched(struct host *host, unsigned order, struct
 enum status page_alloc(struct host *host, unsigned order, struct block *out)
 {
 	return host->watch ? take_watched(host, order, out) : take(host, order, out);
+}
+
+enum status page_alloc_within(struct host *host, pfn_t first, pfn_t end, struct block *out)
+{
+	struct page_watch *watch = host->watch;
+
+	if (watch && !watch->may_alloc(watch, ORDER_4K))
+		return STATUS_NO_MEMORY;
+	spin_lock(&host->lock);
+	bool taken = take_within(host, first.raw, end.raw, out);
+
+	spin_unlock(&host->lock);
+	if (taken && watch)
+		watch->allocated(watch, out->head, ORDER_4K);
+	return taken ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 static FAST void give(struct host *host, struct block block, unsigned order)

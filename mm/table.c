@@ -118,8 +118,8 @@ static void account(struct space *space, uint64_t address, struct place place, p
 	const pte_slot_t *slot = place.slot;
 	unsigned level = place.level;
 
-	account_leaf(space, address, old, pte_leaf(old, level), new, pte_leaf(new, level), content,
-		     gather);
+	account_leaf(space, address, old, pte_keeps_page(old, level), new,
+		     pte_keeps_page(new, level), content, gather);
 	if (pte_table(old, level))
 		gather_add(gather, pte_frame(old));
 	if (pte_is_empty(old) && !pte_is_empty(new))
@@ -186,6 +186,18 @@ pte_t table_take_bits(struct space *space, uint64_t address, struct place place,
 		trace_step(host->trace, bits & PTE_W ? TRACE_PTE_PROTECT : TRACE_PTE_MKOLD, address,
 			   new.bits);
 	}
+	return old;
+}
+
+pte_t table_adjust(struct space *space, uint64_t address, struct place place, uint64_t clear,
+		   uint64_t set)
+{
+	pte_t old = place.pte;
+
+	/* A cmpxchg, not an exchange: A and D set meanwhile must stay. */
+	while (!atomic_cmpxchg(place.slot, &old.bits, (old.bits & ~clear) | set))
+		;
+	trace_step(space->host->trace, TRACE_PTE_PROTECT, address, (old.bits & ~clear) | set);
 	return old;
 }
 
@@ -302,13 +314,13 @@ void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather 
 
 /*
  * W comes back only to pages that nobody shares; for others a fault comes first, which copies, or tells the
- * file. Linux: can_change_pte_writable.
+ * file. Nor to one that was not written since somebody asked. Linux: can_change_pte_writable.
  */
 static pte_t reprotected(pte_t old, enum protection protection)
 {
 	pte_t new = pte_with_rights(old, protection);
 
-	if (pte_writable(new) && !pte_writable(old) && !pte_own(old))
+	if (pte_writable(new) && !pte_writable(old) && !(pte_own(old) && pte_soft(old)))
 		new.bits &= ~PTE_W;
 	return new;
 }

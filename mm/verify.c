@@ -226,8 +226,8 @@ static uint64_t check_tables(const struct space *space, pfn_t table, unsigned le
 		if (pte_table(entry, level)) {
 			leaves += check_tables(space, pte_frame(entry), level - 1);
 		} else {
-			check(pte_leaf(entry, level) && level <= LEVEL_1G);
-			leaves++;
+			check(pte_keeps_page(entry, level) && level <= LEVEL_1G);
+			leaves += pte_leaf(entry, level);
 		}
 	}
 	check(folio->entries == entries);
@@ -258,7 +258,9 @@ static void check_leaf(const struct space *space, const struct walk *walk)
 	check(order >= level_order(walk->place.level));
 	check(!(atomic_read(&folio->flags) & FOLIO_TABLE));
 	check(vma && walk->start + (frames << PAGE_SHIFT) <= vma->end);
-	check(pte_present(pte) == (vma->protection != PROTECTION_NONE));
+	/* Without P where the VMA allows something: a hint (numa.c). */
+	check(!pte_present(pte) || vma->protection != PROTECTION_NONE);
+	check(!pte_writable(pte) || (pte_present(pte) && pte_soft(pte)));
 	check(!pte_writable(pte) || vma->protection == PROTECTION_READ_WRITE);
 	if (folio_file(folio))
 		check_file_leaf(walk, vma, folio);
@@ -285,7 +287,7 @@ static atomic32_t *own_mapcount(const struct space *space, const struct walk *wa
 {
 	struct folio *folio;
 
-	if (pte_special(walk->place.pte))
+	if (!pte_keeps_page(walk->place.pte, walk->place.level) || pte_special(walk->place.pte))
 		return NULL;
 	folio = folio_of(space->host, pte_frame(walk->place.pte));
 	return (atomic_read(&folio->flags) & (FOLIO_ANON | FOLIO_KSM)) == FOLIO_ANON
@@ -298,7 +300,7 @@ static atomic32_t *own_mapcount(const struct space *space, const struct walk *wa
  */
 static void check_mapcounts(struct space *space) HOLDS(space->lock)
 {
-	struct walk down = { .end = SPACE_END }, compare = down, up = down;
+	struct walk down = { .end = SPACE_END, .absent = true }, compare = down, up = down;
 	atomic32_t *mapcount;
 
 	while (walk_next(space, &down))

@@ -84,6 +84,25 @@ static void op_insert(void)
 
 static void op_merge(void) { assert_int_equal(space_merge(space, hva(BASE), MIB), STATUS_OK); }
 
+static void op_hint(void)
+{
+	assert_int_equal(space_hint(space, hva(BASE), MIB, HINT_AT_ONCE), STATUS_OK);
+}
+
+static void op_hint_fault(void) { assert_int_equal(hint_fault(space, BASE), STATUS_OK); }
+
+static void op_scan(void) { assert_int_equal(space_scan(space, 1, HINT_AT_ONCE), STATUS_OK); }
+static void op_clear_soft(void) { space_clear_soft_dirty(space); }
+
+static void op_soft(void)
+{
+	bool written;
+
+	assert_int_equal(space_soft_dirty(space, hva(BASE), &written), STATUS_OK);
+}
+
+static void op_reap(void) { assert_true(space_reap(space)); }
+
 static void op_verify(void) { space_verify(space); }
 
 static void op_gup(void)
@@ -147,6 +166,12 @@ static void of_a_space(void **state)
 	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_peek), 0);
 	assert_int_equal(waits_for(&space->lock, EXCLUSIVE, op_read), 0);
 	takes(SHARED, &space->lock, op_plan);
+	takes(EXCLUSIVE, &space->lock, op_hint);
+	takes(EXCLUSIVE, &space->lock, op_hint_fault);
+	takes(EXCLUSIVE, &space->lock, op_scan);
+	takes(EXCLUSIVE, &space->lock, op_clear_soft);
+	takes(SHARED, &space->lock, op_soft);
+	takes(EXCLUSIVE, &space->lock, op_reap);
 	for (enum hold how = SHARED; how <= EXCLUSIVE; how++) {
 		assert_int_equal(waits_for(&space->lock, how, op_register), 1);
 		assert_int_equal(waits_for(&space->lock, how, op_unregister), 1);

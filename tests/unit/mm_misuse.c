@@ -20,6 +20,7 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 11: return space_lazyfree(space, start, bytes);
 	case 12: return space_cool(space, start, bytes);
 	case 13: return space_page_out(space, start, bytes, &moved);
+	case 14: return space_hint(space, start, bytes, HINT_AT_ONCE);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -50,7 +51,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 15; function++)
+		for (unsigned function = 0; function < 16; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);
@@ -81,7 +82,8 @@ static void damage_is_seen(void **state)
 
 	const struct { uint64_t *word; uint64_t value; const char *seen; } cases[] = {
 		{ &place.slot->live, (place.pte.bits & ~PTE_P) | PTE_NONE, "pte_present" },
-		{ &place.slot->live, PTE_MIGRATION, "pte_leaf" },
+		{ &place.slot->live, PTE_MIGRATION, "pte_keeps_page" },
+		{ &place.slot->live, place.pte.bits & ~PTE_SOFT, "pte_soft" },
 		{ &place.slot->live, 0, "entries" },
 		{ &place.slot[1].live, place.pte.bits, "entries" },
 		{ &space->vmas[0].start, BASE + PAGE_SIZE, "vma" },

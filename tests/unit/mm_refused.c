@@ -87,6 +87,28 @@ static enum status protect_inside(void)
 	return space_protect(space, hva(BASE + PAGE_SIZE), 4 * MIB, PROTECTION_NONE);
 }
 
+static enum status hint_inside(void)
+{
+	return space_hint(space, hva(BASE + PAGE_SIZE), 4 * MIB, HINT_EACH_2M);
+}
+
+static enum status hint_between_two(void)
+{
+	return space_hint(space, hva(BASE + PAGE_SIZE), 2 * MIB, HINT_AT_ONCE);
+}
+
+/* A page of a large one goes to a device, and comes back. */
+static enum status make_exclusive(void)
+{
+	pfn_t frame;
+	enum status status = space_make_exclusive(space, hva(BASE + MIB), NULL, &frame);
+
+	if (status != STATUS_OK)
+		return status;
+	exclusive_done(arena.host, frame);
+	return space_read(space, hva(BASE + MIB), bytes, 1);
+}
+
 static enum status look_up_large(void)
 {
 	struct mm_page page;
@@ -303,6 +325,9 @@ static const struct operation {
 	{ "space_unmap, two splits", unmap_between_two, ALL_OR_NOTHING, 2, 0 },
 	{ "space_discard", discard_inside, ALL_OR_NOTHING, 1, 0 },
 	{ "space_protect", protect_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "space_hint", hint_inside, ALL_OR_NOTHING, 1, 0 },
+	{ "space_hint, two splits", hint_between_two, ALL_OR_NOTHING, 2, 0 },
+	{ "space_make_exclusive", make_exclusive, ALL_OR_NOTHING, 1, 0 },
 	{ "mm_lookup, large", look_up_large, ALL_OR_NOTHING, 1, 1 },
 	{ "mm_lookup, far", look_up_far, ALL_OR_NOTHING, 3, 0 },
 	{ "space_write", write_across, PARTLY, 4, 0 },
