@@ -142,6 +142,27 @@ static void renew_region(unsigned page)
 		check(ept_region_add(world.ept, &region) == STATUS_OK);
 }
 
+static void hint(unsigned page)
+{
+	check(space_hint(world.space, page_hva(page), PAGE_SIZE, HINT_AT_ONCE) == STATUS_OK);
+}
+
+static void clear_soft_dirty(unsigned page)
+{
+	(void)page;
+	space_clear_soft_dirty(world.space);
+}
+
+static void lend_to_device(unsigned page)
+{
+	pfn_t frame;
+	enum status status = space_make_exclusive(world.space, page_hva(page), NULL, &frame);
+
+	check(status == STATUS_OK || atomic_read(&changes_of_rights));
+	if (status == STATUS_OK)
+		exclusive_done(world.host, frame);
+}
+
 /* ------------------------------------------------------------------ an actor */
 
 static const struct { void (*perform)(unsigned page); bool inside; } operations[] = {
@@ -149,6 +170,7 @@ static const struct { void (*perform)(unsigned page); bool inside; } operations[
 	{ guest_store, true }, { guest_load, true }, { guest_store, true }, { process_store, false },
 	{ process_load, false }, { migrate, false }, { invalidate, false }, { discard, false },
 	{ protect, false }, { allow, false }, { renew_region, false },
+	{ hint, false }, { clear_soft_dirty, false }, { lend_to_device, false },
 };
 enum { KINDS = sizeof(operations) / sizeof(*operations) };
 

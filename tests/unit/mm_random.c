@@ -27,6 +27,7 @@ enum { UNMAPPED = -1 };
 static int rights[PAGES];			/* an enum protection, or UNMAPPED */
 static uint8_t content[BYTES];
 static uint64_t lent[PAGES];			/* what a listener maps: frame + 1, or 0 */
+static bool written[PAGES];			/* since soft dirty was cleared, and not lost since */
 static uint64_t brackets;
 static uint8_t buffer[64 * PAGE_SIZE];
 
@@ -135,6 +136,7 @@ static void model_set(struct pick pick, int protection)
 static void model_zero(struct pick pick)
 {
 	memset(&content[pick.first * PAGE_SIZE], 0, pick.pages * PAGE_SIZE);
+	memset(&written[pick.first], 0, pick.pages * sizeof(written[0]));
 }
 
 static hva_t start_of(struct pick pick) { return hva(BASE + pick.first * PAGE_SIZE); }
@@ -229,6 +231,8 @@ static void step_write(void)
 		buffer[i] = (uint8_t)random_below(256);
 	assert_int_equal(space_write(space, hva(BASE + at), buffer, bytes), wanted);
 	memcpy(&content[at], buffer, reached);
+	for (uint64_t i = at; i < at + reached; i = (i | ~PAGE_MASK) + 1)
+		written[i >> PAGE_SHIFT] = true;
 }
 
 static void step_read(void)
@@ -255,14 +259,56 @@ static void step_lookup(void)
 		return;
 	}
 	assert_int_equal(status, STATUS_OK);
-	assert_int_equal(page.writable, rights[i] == PROTECTION_READ_WRITE);
+	assert_true(!page.writable || rights[i] == PROTECTION_READ_WRITE);
+	assert_true(page.writable || access == ACCESS_READ);
 	assert_memory_equal(pfn_to_ptr(page.frame), &content[i * PAGE_SIZE], PAGE_SIZE);
 	lent[i] = page.frame.raw + 1;
 }
 
+static void step_hint(struct pick pick)
+{
+	enum hinting how = random_below(2) ? HINT_EACH_2M : HINT_AT_ONCE;
+
+	if (random_below(2))
+		(void)done(space_hint(space, start_of(pick), bytes_of(pick), how));
+	else
+		(void)done(space_scan(space, pick.pages, how));
+}
+
+static void step_soft_dirty(void)
+{
+	for (uint64_t i = 0; i < PAGES; i++) {
+		bool soft = false;
+		enum status status = space_soft_dirty(space, hva(BASE + i * PAGE_SIZE), &soft);
+
+		assert_int_equal(status == STATUS_OK, rights[i] != UNMAPPED);
+		assert_true(soft || !written[i] || rights[i] == UNMAPPED);
+	}
+	if (random_below(2))
+		return;
+	space_clear_soft_dirty(space);
+	memset(written, 0, sizeof(written));
+}
+
+static void step_exclusive(void)
+{
+	uint64_t i = random_below(PAGES);
+	pfn_t frame;
+	enum status status = space_make_exclusive(space, hva(BASE + i * PAGE_SIZE), NULL, &frame);
+
+	if (rights[i] < PROTECTION_READ_WRITE) {
+		assert_int_equal(status, rights[i] == UNMAPPED ? STATUS_NOT_FOUND
+							       : STATUS_NO_ACCESS);
+		return;
+	}
+	assert_int_equal(status, STATUS_OK);
+	assert_memory_equal(pfn_to_ptr(frame), &content[i * PAGE_SIZE], PAGE_SIZE);
+	exclusive_done(arena.host, frame);
+}
+
 static void step(void)
 {
-	uint64_t kind = random_below(24);
+	uint64_t kind = random_below(28);
 	struct pick pick = pick_range();
 
 	/* Some changes are short of memory. */
@@ -277,6 +323,9 @@ static void step(void)
 	case 11: step_invalidate(pick); break;
 	case 12: case 13: case 14: case 15: case 16: step_write(); break;
 	case 17: case 18: case 19: step_read(); break;
+	case 20: case 21: step_hint(pick); break;
+	case 22: step_soft_dirty(); break;
+	case 23: step_exclusive(); break;
 	default: step_lookup(); break;
 	}
 	arena_fail_after(&arena, -1);
@@ -305,6 +354,7 @@ static void run(uint64_t from, uint64_t steps)
 	seed = from * 0x9e3779b97f4a7c15 | 1;
 	memset(content, 0, sizeof(content));
 	memset(lent, 0, sizeof(lent));
+	memset(written, 0, sizeof(written));
 	model_set((struct pick){ 0, PAGES }, UNMAPPED);
 	arena_open(&arena, 64);
 	assert_int_equal(space_create(arena.host, &space), STATUS_OK);
