@@ -13,8 +13,10 @@
  */
 #include "ept/change.h"
 
-void ept_propagate_map(struct ept *ept, spte_t leaf)
+void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
 {
+	if (!page->refcounted)
+		return;
 	/* Even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
 	if (spte_host_writable(leaf))
 		folio_mark_dirty(ept->host, spte_frame(leaf));
@@ -26,12 +28,10 @@ bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t n
 	*found = spte_empty();
 	if (!slot_cmpxchg(slot, found, new))
 		return false;
-	if (spte_is_leaf(new)) {
+	if (spte_is_leaf(new))
 		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
-		ept_propagate_map(ept, new);
-	} else {
+	else
 		ept_count(ept, COUNT_TABLES_ALLOCATED, 1);
-	}
 	return true;
 }
 
@@ -46,7 +46,6 @@ bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *foun
 	if (!slot_cmpxchg(slot, found, new))
 		return false;
 	ept_count(ept, COUNT_MADE_WRITABLE, 1);
-	ept_propagate_map(ept, new);
 	return true;
 }
 

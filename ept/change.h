@@ -51,7 +51,11 @@ MUST_USE struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint
 MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *found)
 	HOLDS_SHARED(ept->lock);
 
-/* What a fault means for the folio behind this leaf, new or found there. */
-void ept_propagate_map(struct ept *ept, spte_t leaf) HOLDS_SHARED(ept->lock);
+/*
+ * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup allows,
+ * and stands there now, or another that was found does. A page without a folio is nobody's to mark.
+ */
+void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
+	HOLDS_SHARED(ept->lock);
 
 #endif

@@ -58,6 +58,13 @@ enum { REGIONS_MAX = 32 };
  * Takes ept->lock.
  */
 MUST_USE enum status ept_region_add(struct ept *ept, const struct region *region);
+/*
+ * A region of memory that no process maps: its `backing` is bytes from the memfd's first page. STATUS_BAD_RANGE:
+ * beyond the memfd's end, too; else as the one above. Devices do not reach it (STATUS_NO_ACCESS below). The
+ * memfd stays until the region is removed, or the EPT destroyed, and no ept_fault from before that runs any more.
+ */
+MUST_USE enum status ept_region_add_memfd(struct ept *ept, const struct region *region,
+					  struct memfd *memfd);
 /* Unmaps it and returns when no CPU can reach it. STATUS_NOT_FOUND unless one starts at `start`. */
 MUST_USE enum status ept_region_remove(struct ept *ept, gfn_t start);
 /* A copy of the region that holds the frame. */

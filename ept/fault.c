@@ -19,6 +19,7 @@
  */
 #include "ept/change.h"
 #include "ept/map.h"
+#include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/region.h"
 #include "ept/table.h"
@@ -62,7 +63,9 @@ static enum fault_result look_up(struct ept *ept, struct fault *fault)
 	if (notify_busy(ept, address, hva_add(address, PAGE_SIZE)))
 		return FAULT_RETRY;
 
-	enum status status = mm_lookup(ept->space, address, access, &fault->page);
+	enum status status = memfd_is(address)
+				     ? memfd_region_lookup(ept, address, access, &fault->page)
+				     : mm_lookup(ept->space, address, access, &fault->page);
 
 	if (status == STATUS_OK)
 		return FAULT_FIXED;
@@ -92,6 +95,17 @@ static struct plan plan(const struct ept *ept, const struct fault *fault)
 	return plan;
 }
 
+static enum map_result install(struct ept *ept, const struct fault *fault, const struct plan *plan)
+	HOLDS_SHARED(ept->lock)
+{
+	spte_t leaf = plan->leaf;
+	enum map_result result = ept_map(ept, plan->start, plan->level, &leaf, fault->access);
+
+	if (result != MAP_CONFLICT)
+		ept_propagate_map(ept, leaf, &fault->page);
+	return result;
+}
+
 /* Once more what was looked up, then the tables. */
 static enum map_result try_map(struct ept *ept, const struct fault *fault, const struct plan *plan)
 	HOLDS_SHARED(ept->lock)
@@ -99,7 +113,7 @@ static enum map_result try_map(struct ept *ept, const struct fault *fault, const
 	/* All of the leaf must stand still, not only the page that was asked for. */
 	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
 		return MAP_STALE;
-	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
+	return install(ept, fault, plan);
 }
 
 /*
@@ -115,7 +129,7 @@ static enum map_result replace(struct ept *ept, const struct fault *fault, const
 	atomic_add(&ept->sequence, 1);
 	flush_settle(ept, ept_zap_range(ept, plan->start, level_pages(plan->level), ZAP_TABLES,
 					flush_nothing()));
-	return ept_map(ept, plan->start, plan->level, plan->leaf, fault->access);
+	return install(ept, fault, plan);
 }
 
 static enum fault_result map(struct ept *ept, const struct fault *fault)

@@ -1,5 +1,6 @@
 /* An EPT's beginning and end, its pointer, its figures. Called by whoever builds a guest. */
 #include "ept/change.h"
+#include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/table.h"
 
@@ -41,6 +42,7 @@ void ept_destroy(struct ept *ept)
 	/* No lock: the space ends before this or after it, not meanwhile. */
 	if (!ept->released)
 		notifier_unregister(ept->space, &ept->notifier);
+	memfd_unbind_all(ept);
 
 	write_lock(&ept->lock);
 	flush_settle(ept, ept_zap_range(ept, gfn(0), all, ZAP_TABLES, flush_nothing()));

@@ -20,32 +20,31 @@ static spte_t link_table(struct ept *ept, spte_slot_t *slot, unsigned level)
 	return found;
 }
 
-static enum map_result judge(struct ept *ept, spte_t found, enum access access)
-	HOLDS_SHARED(ept->lock)
+static enum map_result judge(spte_t found, spte_t *leaf, enum access access)
 {
 	if (!spte_is_leaf(found) || !spte_allows(found, access))
 		return MAP_CONFLICT;
-	ept_propagate_map(ept, found);
+	*leaf = found;
 	return MAP_FOUND;
 }
 
 /* A leaf of our level is there. */
-static enum map_result grow(struct ept *ept, spte_slot_t *slot, spte_t leaf, spte_t found,
+static enum map_result grow(struct ept *ept, spte_slot_t *slot, spte_t *leaf, spte_t found,
 			    enum access access) HOLDS_SHARED(ept->lock)
 {
-	while (!spte_allows(found, access) && spte_adds_write(found, leaf))
-		if (ept_grow_entry(ept, slot, leaf, &found))
+	while (!spte_allows(found, access) && spte_adds_write(found, *leaf))
+		if (ept_grow_entry(ept, slot, *leaf, &found))
 			return MAP_INSTALLED;
-	return judge(ept, found, access);
+	return judge(found, leaf, access);
 }
 
-enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t leaf,
+enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t *leaf,
 			enum access access)
 {
 	spte_slot_t *table = table_slots(ept->root);
 	spte_t found;
 
-	check(spte_allows(leaf, access));
+	check(spte_allows(*leaf, access));
 	for (unsigned at = EPT_ROOT_LEVEL; at > level; at--) {
 		spte_slot_t *slot = &table[gfn_index(frame, at)];
 
@@ -53,13 +52,13 @@ enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t lea
 		if (!spte_present(found))
 			found = link_table(ept, slot, at);
 		if (spte_is_leaf(found))
-			return judge(ept, found, access);
+			return judge(found, leaf, access);
 		table = table_slots(spte_frame(found));
 	}
 
 	spte_slot_t *slot = &table[gfn_index(frame, level)];
 
-	if (ept_fill_entry(ept, slot, level, leaf, &found))
+	if (ept_fill_entry(ept, slot, level, *leaf, &found))
 		return MAP_INSTALLED;
 	return grow(ept, slot, leaf, found, access);
 }

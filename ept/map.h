@@ -13,9 +13,10 @@ enum map_result {
 
 /*
  * Lock-free among those who hold the lock shared: entries go from empty to full by cmpxchg, and
- * whoever loses looks again. ept_table_prepare was called on this CPU.
+ * whoever loses looks again. *leaf is what stands there afterwards, if it allows the access.
+ * ept_table_prepare was called on this CPU.
  */
-MUST_USE enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t leaf,
+MUST_USE enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t *leaf,
 				 enum access access) HOLDS_SHARED(ept->lock);
 
 #endif

@@ -46,9 +46,8 @@ static struct flush_batch zap_region(struct ept *ept, const struct region *regio
 		       : ept_zap_range(ept, part.start, part.pages, ZAP_LEAVES, batch);
 }
 
-static void range_start(struct notifier *notifier, const struct mm_range *range)
+void notify_start(struct ept *ept, const struct mm_range *range)
 {
-	struct ept *ept = listener(notifier);
 	struct flush_batch batch = flush_nothing();
 
 	write_lock(&ept->lock);
@@ -61,13 +60,21 @@ static void range_start(struct notifier *notifier, const struct mm_range *range)
 }
 
 /* No lock: see notify_changed. A start that finds this bracket still counted joins its range. */
-static void range_end(struct notifier *notifier, const struct mm_range *range)
+void notify_end(struct ept *ept)
 {
-	struct ept *ept = listener(notifier);
-
-	(void)range;
 	atomic_add(&ept->sequence, 1);
 	check(atomic_sub(&ept->brackets, 1));
+}
+
+static void range_start(struct notifier *notifier, const struct mm_range *range)
+{
+	notify_start(listener(notifier), range);
+}
+
+static void range_end(struct notifier *notifier, const struct mm_range *range)
+{
+	(void)range;
+	notify_end(listener(notifier));
 }
 
 /* ------------------------------------------------------------------ change_pte, off by default */

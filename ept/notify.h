@@ -6,6 +6,10 @@
 
 extern const struct notifier_ops ept_notifier_ops;
 
+/* A bracket's two ends, from whoever opened it. */
+void notify_start(struct ept *ept, const struct mm_range *range);
+void notify_end(struct ept *ept);
+
 /* Before anything is looked up: what notify_changed will compare with. */
 static inline uint64_t notify_sequence(const struct ept *ept)
 {

@@ -4,6 +4,7 @@
  * which looked at the old regions starts again. Linux: kvm_memslots.
  */
 #include "ept/change.h"
+#include "ept/memfd.h"
 #include "ept/region.h"
 
 #define GUEST_FRAMES (UINT64_C(1) << (48 - PAGE_SHIFT))
@@ -50,10 +51,11 @@ unsigned region_level(const struct region *region, gfn_t frame, unsigned most)
 	return level;
 }
 
+/* The space that it is in, or the memfd. */
 static bool region_is_sound(const struct region *region)
 {
 	uint64_t host_pages = SPACE_END >> PAGE_SHIFT;
-	uint64_t backing = region->backing.raw >> PAGE_SHIFT;
+	uint64_t backing = (region->backing.raw & (SPACE_END - 1)) >> PAGE_SHIFT;
 
 	/* In this order, so that no sum wraps. */
 	return region->pages && region->start.raw < GUEST_FRAMES &&
@@ -80,6 +82,11 @@ static enum status insert(struct ept *ept, const struct region *region) HOLDS(ep
 
 enum status ept_region_add(struct ept *ept, const struct region *region)
 {
+	return memfd_is(region->backing) ? STATUS_BAD_RANGE : region_insert(ept, region);
+}
+
+enum status region_insert(struct ept *ept, const struct region *region)
+{
 	if (!region_is_sound(region))
 		return STATUS_BAD_RANGE;
 
@@ -93,12 +100,15 @@ enum status ept_region_add(struct ept *ept, const struct region *region)
 enum status ept_region_remove(struct ept *ept, gfn_t start)
 {
 	enum status status = STATUS_NOT_FOUND;
+	hva_t backing = hva(0);
 
 	write_lock(&ept->lock);
 	unsigned i = region_search(ept, start);
 
 	if (i < ept->region_count && ept->regions[i].start.raw == start.raw) {
 		uint64_t pages = ept->regions[i].pages;
+
+		backing = ept->regions[i].backing;
 
 		ept->region_count--;
 		for (; i < ept->region_count; i++)
@@ -108,6 +118,7 @@ enum status ept_region_remove(struct ept *ept, gfn_t start)
 		status = STATUS_OK;
 	}
 	write_unlock(&ept->lock);
+	memfd_region_gone(ept, backing);
 	return status;
 }
 
@@ -131,6 +142,8 @@ static enum status find_part(struct ept *ept, gpa_t address, uint64_t bytes, str
 	gfn_t frame = gpa_to_gfn(address);
 	enum status status = ept_region_find(ept, frame, region);
 
+	if (status == STATUS_OK && memfd_is(region->backing))
+		status = STATUS_NO_ACCESS;
 	if (status != STATUS_OK)
 		return status;
 

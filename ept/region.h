@@ -7,6 +7,9 @@
 /* NULL: nothing stands there. */
 const struct region *region_find(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock);
 
+/* As ept_region_add, of a backing that was judged. */
+MUST_USE enum status region_insert(struct ept *ept, const struct region *region);
+
 static inline hva_t region_hva(const struct region *region, gfn_t frame)
 {
 	return hva_add(region->backing, (frame.raw - region->start.raw) << PAGE_SHIFT);

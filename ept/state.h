@@ -37,6 +37,13 @@ struct ept_cpu {
 	atomic64_t counts[COUNTS];
 } __attribute__((aligned(64)));
 
+/* A memfd behind a region (memfd.c). NULL: this place is free; under ept->lock. */
+struct ept_memfd {
+	struct memfd *memfd;
+	struct ept *ept;
+	struct notifier notifier;
+};
+
 struct ept {
 	/* Fixed by ept_create. */
 	struct space *space;
@@ -48,6 +55,7 @@ struct ept {
 	rwlock_t lock;
 	struct region regions[REGIONS_MAX];	/* sorted by start, disjoint */
 	unsigned region_count;
+	struct ept_memfd memfds[REGIONS_MAX];
 	bool released;				/* the space has ended: nothing is mapped again */
 
 	/* The brackets of mm: notify.c. */

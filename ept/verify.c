@@ -7,6 +7,7 @@
  * A leaf is judged only if the sequence stood still and no bracket was open from before the leaf
  * was read until after the primary entry was: then neither can have gone in between.
  */
+#include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/region.h"
 #include "ept/walk.h"
@@ -18,6 +19,18 @@ static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *
 }
 
 /* ------------------------------------------------------------------ formats, counts */
+
+/*
+ * Whether the host has no folio to ask about. No entry of ours remembers it (S7): the primary one says so, and
+ * can't have gone while ept->lock is held and a leaf of ours stands. A memfd's page is no process's.
+ */
+static bool is_bare(const struct ept *ept, hva_t address)
+{
+	struct mm_page page;
+
+	return memfd_is(address) ||
+	       (mm_peek(ept->space, address, &page) == STATUS_OK && !page.refcounted);
+}
 
 /*
  * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket alone.
@@ -38,6 +51,8 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "writable in a read-only region");
 	if (level > ept->caps.max_level)
 		broken(frame, level, s, "larger than the processor allows");
+	if (is_bare(ept, region_hva(region, frame)))
+		return;
 	if (level_order(level) > folio_order(ept->host, spte_frame(s)))
 		broken(frame, level, s, "larger than the folio behind it");
 	if (!folio_mapcount(ept->host, spte_frame(s)))
@@ -121,7 +136,7 @@ static const char *compare(struct ept *ept, const struct leaf *leaf)
 	struct mm_page page;
 
 	for (uint64_t at = 0; at < bytes; at += level_bytes(page.level)) {
-		if (mm_peek(ept->space, hva_add(leaf->hva, at), &page) != STATUS_OK)
+		if (region_peek(ept, hva_add(leaf->hva, at), &page) != STATUS_OK)
 			return "nothing in the primary tables";
 		if (page.frame.raw != spte_frame(leaf->spte).raw + (at >> PAGE_SHIFT))
 			return "another frame in the primary tables";

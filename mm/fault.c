@@ -12,18 +12,9 @@
  * install; what was found first is looked at again under the lock, and if it has changed the fault
  * ends without a trace: whoever asked walks again.
  */
+#include "mm/fault.h"
 #include "mm/reclaim.h"
 #include "mm/replace.h"
-
-struct fault {
-	uint64_t address;
-	enum access access;
-	struct vma vma;			/* copies of what was found */
-	struct place place;
-	bool of_file;			/* the page there, if there is one, is a file's */
-};
-
-static bool is_write(const struct fault *fault) { return fault->access & ACCESS_WRITE; }
 
 static enum status look(struct space *space, struct fault *fault) HOLDS_SHARED(space->lock)
 {
@@ -46,12 +37,12 @@ static bool same_place(struct place a, struct place b)
 	       (pte_is_empty(a.pte) || a.slot == b.slot);
 }
 
-/* Whether it is all as it was when the fault looked: under the lock again. */
-static bool still(struct space *space, const struct fault *fault) HOLDS(space->lock)
+bool fault_still(struct space *space, const struct fault *fault)
 {
 	struct fault now = { .address = fault->address, .access = fault->access };
 
-	return look(space, &now) == STATUS_OK && now.vma.file == fault->vma.file &&
+	return look(space, &now) == STATUS_OK && now.vma.kind == fault->vma.kind &&
+	       now.vma.file == fault->vma.file &&
 	       now.vma.sharing == fault->vma.sharing &&
 	       vma_page(&now.vma, now.address) == vma_page(&fault->vma, fault->address) &&
 	       same_place(now.place, fault->place);
@@ -85,15 +76,14 @@ static pte_t own_leaf(struct space *space, const struct fault *fault, pfn_t fram
 	return (pte_t){ pte_make_leaf(frame, level, protection).bits | PTE_OWN | PTE_SOFT };
 }
 
-/* A page of 4 KiB where nothing was. *installed: the reference is gone. */
-static enum status install_page(struct space *space, const struct fault *fault, pte_t leaf,
-				bool *installed)
+enum status fault_install(struct space *space, const struct fault *fault, pte_t leaf, unsigned level,
+			  bool *installed)
 {
 	enum status status = STATUS_OK;
 
 	write_lock(&space->lock);
-	if (still(space, fault)) {
-		status = install(space, fault, leaf, LEVEL_4K);
+	if (fault_still(space, fault)) {
+		status = install(space, fault, leaf, level);
 		*installed = status == STATUS_OK;
 	}
 	write_unlock(&space->lock);
@@ -162,12 +152,13 @@ static enum status zero_fault(struct space *space, struct fault *fault)
 /* The file's page itself: read-only, unless a shared store comes with it. Linux: do_shared_fault. */
 static enum status map_file_page(struct space *space, const struct fault *fault, pfn_t frame)
 {
-	bool shared_store = is_write(fault), installed = false;
+	bool shared_store = fault_is_write(fault), installed = false;
 	enum protection protection = shared_store ? PROTECTION_READ_WRITE : PROTECTION_READ;
 	enum status status;
 
 	folio_get(space->host, frame);
-	status = install_page(space, fault, pte_make_leaf(frame, LEVEL_4K, protection), &installed);
+	status = fault_install(space, fault, pte_make_leaf(frame, LEVEL_4K, protection), LEVEL_4K,
+			       &installed);
 	if (!installed)
 		folio_put(space->host, frame);
 	else if (shared_store)
@@ -186,9 +177,9 @@ static enum status map_copy(struct space *space, const struct fault *fault, pfn_
 		return status;
 	atomic_copy(pfn_to_ptr(copy), pfn_to_ptr(frame), PAGE_SIZE);
 	trace_step(space->host->trace, TRACE_FOLIO_COPY, frame.raw, copy.raw);
-	status = install_page(space, fault,
-			      own_leaf(space, fault, copy, LEVEL_4K, PROTECTION_READ_WRITE),
-			      &installed);
+	status = fault_install(space, fault,
+			       own_leaf(space, fault, copy, LEVEL_4K, PROTECTION_READ_WRITE),
+			       LEVEL_4K, &installed);
 	if (!installed)
 		folio_put(space->host, copy);
 	return status;
@@ -203,7 +194,7 @@ static enum status file_fault(struct space *space, const struct fault *fault)
 
 	if (status != STATUS_OK)
 		return status;
-	if (is_write(fault) && fault->vma.sharing == SHARING_PRIVATE)
+	if (fault_is_write(fault) && fault->vma.sharing == SHARING_PRIVATE)
 		status = map_copy(space, fault, frame);
 	else
 		status = map_file_page(space, fault, frame);
@@ -230,7 +221,7 @@ static void share(struct space *space, const struct fault *fault, pfn_t frame)
 
 	folio_lock(space->host, frame);
 	write_lock(&space->lock);
-	allowed = still(space, fault);
+	allowed = fault_still(space, fault);
 	if (allowed)
 		allow_write(space, fault, 0);
 	write_unlock(&space->lock);
@@ -260,7 +251,7 @@ static enum status copy_on_write(struct space *space, const struct fault *fault,
 	atomic_copy(pfn_to_ptr(copy), pfn_to_ptr(frame), PAGE_SIZE);
 	trace_step(space->host->trace, TRACE_FOLIO_COPY, frame.raw, copy.raw);
 	write_lock(&space->lock);
-	if (still(space, fault)) {
+	if (fault_still(space, fault)) {
 		exchange(space, fault, copy);
 		exchanged = true;
 	}
@@ -296,7 +287,7 @@ static enum remedy judge(struct space *space, const struct fault *fault, pfn_t *
 	uint64_t inside = fault->address & (level_bytes(fault->place.level) - 1);
 
 	*status = STATUS_OK;
-	if (!still(space, fault))
+	if (!fault_still(space, fault))
 		return REMEDY_NONE;
 	if (!fault->of_file && sole_owner(space, fault)) {
 		allow_write(space, fault, PTE_OWN);
@@ -350,6 +341,12 @@ static enum status handle(struct space *space, uint64_t address, enum access acc
 		return exclusive_fault(space, address);
 	if (pte_leaf(fault.place.pte, fault.place.level))
 		return write_fault(space, &fault);
+	switch (fault.vma.kind) {
+	case VMA_PAGED: break;
+	case VMA_POOLED: return pool_fault(space, &fault);
+	case VMA_SECRET: return secret_fault(space, &fault);
+	case VMA_FRAMES: return STATUS_NOT_FOUND;	/* Linux: SIGBUS */
+	}
 	return fault.vma.file ? file_fault(space, &fault) : zero_fault(space, &fault);
 }
 

@@ -6,6 +6,7 @@
  * secondary MMU holds neither: refcount == mapcount means that nobody else uses the folio.
  */
 #include "mm/file.h"
+#include "mm/hugetlb.h"
 #include "mm/lru.h"
 
 struct folio *folio_of(const struct host *host, pfn_t frame)
@@ -98,6 +99,18 @@ void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t i
 	atomic_or(&folio->flags, FOLIO_ANON | FOLIO_SWAPBACKED);
 }
 
+/* The end of a page that is not like others: a pool has it back, or the allocator gets it without content. */
+static bool goes_home(struct host *host, pfn_t head)
+{
+	bool pooled = atomic_read(&page_known(host, head)->flags) & FOLIO_POOLED;
+
+	if (pooled)
+		pool_take_back(host, head);
+	else
+		__builtin_memset(pfn_to_ptr(head), 0, PAGE_SIZE);
+	return pooled;
+}
+
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 {
 	pfn_t head = page_head(host, frame);
@@ -142,6 +155,8 @@ void folio_free_frozen(struct host *host, pfn_t frame)
 	if (atomic_read(&folio->flags) & FOLIO_ON_LIST)
 		lru_remove(host, frame);
 	trace_step(host->trace, TRACE_FOLIO_FREE, frame.raw, 0);
+	if (atomic_read(&folio->flags) & (FOLIO_POOLED | FOLIO_SECRET) && goes_home(host, frame))
+		return;
 	page_free(host, (struct block){ folio, frame });
 }
 

@@ -143,6 +143,11 @@ static enum status copy_entry(struct fork *fork, struct walk *walk)
 static enum status copy_vma(struct fork *fork) HOLDS(fork->parent->lock) HOLDS(fork->child->lock)
 {
 	struct walk walk = { .at = fork->vma.start, .end = fork->vma.end, .absent = true };
+
+	/* Named frames and secrets are not inherited. Linux: VM_DONTCOPY, as drivers set it. */
+	if (fork->vma.kind != VMA_PAGED)
+		return STATUS_OK;
+
 	enum status status = vma_reserve(fork->child);
 
 	if (status != STATUS_OK)

@@ -7,7 +7,7 @@
  * wrote (gup_put_dirty); what it wrote between a writeback and that is noted only then.
  * A secondary MMU does not come here: it follows the notifiers instead (mm_lookup).
  */
-#include "mm/space.h"
+#include "mm/tlb.h"
 
 struct got {
 	struct host *host;
@@ -21,15 +21,6 @@ static enum access access_of(unsigned flags)
 	return flags & GUP_WRITE ? ACCESS_WRITE : ACCESS_READ;
 }
 
-/* In the entry, whatever its size: as if a CPU had made the access. */
-static void touch_entry(struct place place, unsigned flags)
-{
-	uint64_t bits = pte_touched(pte_empty(), access_of(flags)).bits;
-
-	if ((place.pte.bits & bits) != bits)
-		atomic_or(place.slot, bits);
-}
-
 /*
  * Linux: follow_page_pte marks the page and leaves the entry; follow_trans_huge_pmd, touch_pmd
  * marks the entry and leaves the folio.
@@ -37,7 +28,7 @@ static void touch_entry(struct place place, unsigned flags)
 static void touch_as_linux(struct host *host, struct place place, pfn_t frame, unsigned flags)
 {
 	if (place.level > LEVEL_4K) {
-		touch_entry(place, flags);
+		place_touch(place, access_of(flags));
 		return;
 	}
 	if (flags & GUP_WRITE && !pte_dirty(place.pte))
@@ -45,29 +36,78 @@ static void touch_as_linux(struct host *host, struct place place, pfn_t frame, u
 	folio_mark_accessed(host, frame);
 }
 
-static void get(struct place place, void *argument)
+/* Nobody counts what has no folio behind it. Linux: check_vma_flags, vm_normal_page. */
+static bool may_get(const struct vma *vma, struct place place)
+{
+	return vma->kind != VMA_SECRET &&
+	       !(pte_leaf(place.pte, place.level) && pte_special(place.pte));
+}
+
+/*
+ * An entry without rights in a VMA that has them waits for a fault of the process's own; a reader without a
+ * CPU's table goes by. Linux: gup_can_follow_protnone.
+ */
+static bool follows(struct place place, unsigned flags)
+{
+	if (place_allows(place, access_of(flags)))
+		return true;
+	return leaf_is_hinted(place) && !(flags & (GUP_WRITE | GUP_HONOUR_HINTS));
+}
+
+static enum reached get(const struct vma *vma, struct place place, void *argument)
 {
 	struct got *got = argument;
-	uint64_t inside = got->address & (level_bytes(place.level) - 1);
-	pfn_t frame = pfn_add(pte_frame(place.pte), inside >> PAGE_SHIFT);
 
-	folio_get(got->host, frame);
+	if (!may_get(vma, place))
+		return REFUSED;
+	if (!follows(place, got->flags))
+		return NOT_YET;
+	got->page = place_page(place, got->address);
+	folio_get(got->host, got->page.frame);
 	if (got->flags & GUP_TOUCH_SANE)
-		touch_entry(place, got->flags);
-	else if (got->flags & GUP_TOUCH)
-		touch_as_linux(got->host, place, frame, got->flags);
-	got->page = (struct mm_page){ frame, place.level, pte_writable(place.pte) };
+		place_touch(place, access_of(got->flags));
+	else if (got->flags & GUP_TOUCH && vma->kind != VMA_POOLED)
+		touch_as_linux(got->host, place, got->page.frame, got->flags);
+	return REACHED;
 }
 
 enum status gup_get(struct space *space, hva_t address, unsigned flags, struct mm_page *out)
 {
 	struct got got = { .host = space->host, .address = address.raw, .flags = flags };
-	enum hints hints = flags & GUP_HONOUR_HINTS ? HINTS_HONOURED : HINTS_IGNORED;
-	enum status status = space_reach(space, address.raw, access_of(flags), hints, get, &got);
+	enum status status = space_reach(space, address.raw, access_of(flags), get, &got);
 
 	if (status == STATUS_OK)
 		*out = got.page;
 	return status;
+}
+
+/*
+ * No entry is changed here: a touch that would have to is left to the slow way (the sane one), or not done
+ * (Linux). The reference comes before tlb_leave: lookup.c says why. Linux: gup_fast_pte_range.
+ */
+static bool get_alone(struct space *space, uint64_t address, unsigned flags, struct mm_page *out)
+{
+	enum access access = access_of(flags);
+
+	tlb_enter(space->host);
+	struct place place = tlb_find(space, address);
+	bool found = place_allows(place, access) && !pte_special(place.pte) &&
+		     !pte_secret(place.pte) &&
+		     !(flags & GUP_TOUCH_SANE && place_untouched(place, access));
+
+	if (found) {
+		*out = place_page(place, address);
+		folio_get(space->host, out->frame);
+	}
+	tlb_leave(space->host);
+	return found;
+}
+
+enum status gup_get_fast(struct space *space, hva_t address, unsigned flags, struct mm_page *out)
+{
+	if (address.raw < SPACE_END && get_alone(space, address.raw, flags, out))
+		return STATUS_OK;
+	return flags & GUP_FAST_ONLY ? STATUS_NOT_FOUND : gup_get(space, address, flags, out);
 }
 
 void gup_put(struct host *host, pfn_t frame)

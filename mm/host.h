@@ -28,8 +28,8 @@
  *		FREE USED TABLE DIRTY ACCESSED LOCKED UPTODATE WRITEBACK
  *		23   22         21  20     19    18   17       16      15  14        5 4   0
  *		ANON SWAPBACKED LRU ACTIVE YOUNG IDLE RESERVED RECLAIM KSM SWAPCACHE   order
- *		12
- *		LRU_NEW
+ *		13     12      11
+ *		SECRET LRU_NEW POOLED
  *
  * 28 bytes of the 32 that a page may cost.
  */
@@ -38,6 +38,7 @@ struct folio {
 	atomic32_t refcount;
 	union {
 		uint32_t file;		/* the frame of the struct file whose page it is, or NO_FRAME */
+					/* FOLIO_POOLED: of the struct pool */
 		uint32_t family;	/* FOLIO_ANON: of the spaces that may map it (struct space) */
 	};
 	uint32_t index;			/* which page of the file, or of the family: its low 32 bits */
@@ -69,6 +70,8 @@ struct folio {
 #define FOLIO_RECLAIM	(UINT32_C(1) << 16)	/* to be freed when its writeback ends */
 #define FOLIO_KSM	(UINT32_C(1) << 15)	/* one copy for many equal pages, read-only for ever */
 #define FOLIO_SWAPCACHE	(UINT32_C(1) << 14)	/* has a slot of the swap store, which keeps its family and index */
+#define FOLIO_SECRET	(UINT32_C(1) << 13)	/* one process's alone: zeroed before it is free */
+#define FOLIO_POOLED	(UINT32_C(1) << 11)	/* a pool's, where it goes back to: hugetlb.c */
 
 #define FOLIO_LRU_NEW	(UINT32_C(1) << 12)	/* in the batch of those that will be on a list */
 
@@ -82,7 +85,7 @@ struct folio {
 /* NULL: anonymous memory, or mm's own. */
 static inline struct file *folio_file(const struct folio *folio)
 {
-	if (folio->file == NO_FRAME || atomic_read(&folio->flags) & FOLIO_ANON)
+	if (folio->file == NO_FRAME || atomic_read(&folio->flags) & (FOLIO_ANON | FOLIO_POOLED))
 		return NULL;
 	return pfn_to_ptr(pfn(folio->file));
 }

@@ -5,40 +5,118 @@
  */
 #include "mm/tlb.h"
 
-/* Between tlb_enter and tlb_leave, which keep the tables, as the lock would. */
-static struct place find(const struct space *space, uint64_t address) NOT_CHECKED
+struct mm_page place_page(struct place place, uint64_t address)
 {
-	return table_find(space, address);
+	return (struct mm_page){ .frame = place_frame(place, address), .level = place.level,
+				 .writable = pte_writable(place.pte),
+				 .refcounted = !pte_special(place.pte) };
 }
 
-static void name_page(struct place place, hva_t address, struct mm_page *out)
-{
-	uint64_t inside = address.raw & (level_bytes(place.level) - 1);
+/* ------------------------------------------------------------------ for secondary MMUs */
 
-	out->frame = pfn_add(pte_frame(place.pte), inside >> PAGE_SHIFT);
-	out->level = place.level;
-	out->writable = pte_writable(place.pte);
+struct lookup {
+	struct host *host;
+	uint64_t address;
+	enum access access;
+	unsigned flags;			/* enum lookup_flags */
+};
+
+/* Whether an entry is an answer, under the lock or without it. */
+static inline bool answers(struct place place, const struct lookup *lookup)
+{
+	return place_allows(place, lookup->access) && !pte_secret(place.pte);
 }
 
+/*
+ * What else a walk without the lock needs, which can't change the entry (S24), nor know who else has the
+ * page of one that a store would copy (S88); nor count what has no folio, so that the slow way refuses it.
+ */
+static bool answers_alone(struct place place, const struct lookup *lookup)
+{
+	if (lookup->flags & LOOKUP_TOUCH && place_untouched(place, lookup->access))
+		return false;
+	if (lookup->flags & LOOKUP_SHARED_SLOWLY && !(place.pte.bits & (PTE_W | PTE_OWN)))
+		return false;
+	return !(lookup->flags & LOOKUP_HOLD && pte_special(place.pte));
+}
+
+static inline void take(struct place place, const struct lookup *lookup, struct mm_page *out)
+{
+	*out = place_page(place, lookup->address);
+	if (lookup->flags & LOOKUP_HOLD)
+		folio_get(lookup->host, out->frame);
+}
+
+/*
+ * The reference is taken before tlb_leave: until then whoever takes the page away waits in its flush, so the
+ * entry's own reference is still there, and a frame that is counted afterwards has ours. Linux's fast GUP
+ * isn't waited for by every flush, so it looks at the entry once more when it has the reference.
+ */
+static inline __attribute__((always_inline)) bool
+walk_alone(struct space *space, struct lookup lookup, struct mm_page *out)
+{
+	struct host_cpu *cpu = tlb_enter(lookup.host);
+	struct place place = tlb_find(space, lookup.address);
+	bool found = answers(place, &lookup) && (!lookup.flags || answers_alone(place, &lookup));
+
+	if (found)
+		take(place, &lookup, out);
+	tlb_leave_cpu(cpu);
+	atomic_bump(&cpu->counts[HOST_WALKS], 1);
+	return found;
+}
+
+struct slow_lookup { struct lookup lookup; struct mm_page page; };
+
+static enum reached walk_slowly(const struct vma *vma, struct place place, void *argument)
+{
+	struct slow_lookup *slow = argument;
+
+	if (vma->kind == VMA_SECRET)
+		return REFUSED;
+	if (!answers(place, &slow->lookup))
+		return NOT_YET;
+	if (slow->lookup.flags & LOOKUP_HOLD && pte_special(place.pte))
+		return REFUSED;
+	if (slow->lookup.flags & LOOKUP_TOUCH)
+		place_touch(place, slow->lookup.access);
+	take(place, &slow->lookup, &slow->page);
+	return REACHED;
+}
+
+static enum status look_slowly(struct space *space, uint64_t address, enum access access,
+			       unsigned flags, struct mm_page *out)
+{
+	struct slow_lookup slow = { .lookup = { space->host, address, access, flags } };
+
+	if (address >= SPACE_END)
+		return STATUS_NOT_FOUND;
+	host_count(space->host, HOST_SLOW_LOOKUPS, 1);
+	enum status status = space_reach(space, address, access, walk_slowly, &slow);
+
+	if (status == STATUS_OK)
+		*out = slow.page;
+	return status;
+}
+
+enum status mm_lookup_with(struct space *space, hva_t address, enum access access, unsigned flags,
+			   struct mm_page *out)
+{
+	const struct lookup lookup = { space->host, address.raw, access, flags };
+
+	if (address.raw < SPACE_END && walk_alone(space, lookup, out))
+		return STATUS_OK;
+	return look_slowly(space, address.raw, access, flags, out);
+}
+
+/* What every fault of a guest calls: the same, and the compiler knows the flags. */
 enum status mm_lookup(struct space *space, hva_t address, enum access access, struct mm_page *out)
 {
-	if (address.raw >= SPACE_END)
-		return STATUS_NOT_FOUND;
-	for (;;) {
-		tlb_enter(space->host);
-		struct place place = find(space, address.raw);
+	const struct lookup lookup = { space->host, address.raw, access, 0 };
 
-		tlb_leave(space->host);
-		if (place_allows(place, access)) {
-			name_page(place, address, out);
-			return STATUS_OK;
-		}
-		host_count(space->host, HOST_SLOW_LOOKUPS, 1);
-		enum status status = fault_in(space, address.raw, access);
-
-		if (status != STATUS_OK)
-			return status;
-	}
+	if (address.raw < SPACE_END && walk_alone(space, lookup, out))
+		return STATUS_OK;
+	return look_slowly(space, address.raw, access, 0, out);
 }
 
 enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
@@ -47,45 +125,35 @@ enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
 		return STATUS_NOT_FOUND;
 
 	tlb_enter(space->host);
-	struct place place = find(space, address.raw);
+	struct place place = tlb_find(space, address.raw);
 
 	tlb_leave(space->host);
 	if (!place_allows(place, ACCESS_READ))
 		return STATUS_NOT_FOUND;
-	name_page(place, address, out);
+	*out = place_page(place, address.raw);
 	return STATUS_OK;
 }
 
-/*
- * A hinted leaf, for a read and not for a write, which Linux sends through the fault: there follow_page_pte
- * passes over what FOLL_HONOR_NUMA_FAULT does not ask to honour.
- */
-static bool hint_can_wait(struct space *space, uint64_t address, struct place place,
-			  enum access access) HOLDS_SHARED(space->lock)
-{
-	return leaf_is_hinted(place) && !(access & ACCESS_WRITE) &&
-	       vma_check_access(space, address, access) == STATUS_OK;
-}
-
 enum status space_reach(struct space *space, uint64_t address, enum access access,
-			enum hints hints, void (*use)(struct place place, void *argument), void *argument)
+			enum reached (*use)(const struct vma *vma, struct place place,
+					    void *argument), void *argument)
 {
 	if (address >= SPACE_END)
 		return STATUS_NOT_FOUND;
 	for (;;) {
+		enum reached reached = NOT_YET;
+
 		read_lock(&space->lock);
-		struct place place = table_find(space, address);
-		bool there = place_allows(place, access) ||
-			     (hints == HINTS_IGNORED &&
-			      hint_can_wait(space, address, place, access));
+		enum status status = vma_check_access(space, address, access);
 
-		if (there)
-			use(place, argument);
+		if (status == STATUS_OK)
+			reached = use(vma_find(space, address), table_find(space, address), argument);
 		read_unlock(&space->lock);
-		if (there)
-			return STATUS_OK;
-		enum status status = fault_in(space, address, access);
-
+		if (status != STATUS_OK || reached == REACHED)
+			return status;
+		if (reached == REFUSED)
+			return STATUS_NO_ACCESS;
+		status = fault_in(space, address, access);
 		if (status != STATUS_OK)
 			return status;
 	}
@@ -124,9 +192,8 @@ static bool touch(struct place *place, enum access access)
 /* To the page's end at most. */
 static void copy_part(struct place place, struct copy *copy)
 {
-	uint64_t inside = copy->address & (level_bytes(place.level) - 1);
-	uint64_t part = PAGE_SIZE - (copy->address & ~PAGE_MASK);
-	char *bytes = hpa_to_ptr(hpa(pfn_to_hpa(pte_frame(place.pte)).raw + inside));
+	uint64_t inside = copy->address & ~PAGE_MASK, part = PAGE_SIZE - inside;
+	char *bytes = (char *)pfn_to_ptr(place_frame(place, copy->address)) + inside;
 
 	if (part > copy->bytes)
 		part = copy->bytes;
@@ -149,7 +216,7 @@ static enum status copy_page(struct space *space, struct copy *copy)
 
 	for (;;) {
 		tlb_enter(space->host);
-		struct place place = find(space, copy->address);
+		struct place place = tlb_find(space, copy->address);
 		bool there = touch(&place, access);
 
 		if (there)

@@ -60,6 +60,13 @@ pfn_t migrate_page(struct space *space, uint64_t address, struct place place, pf
 	return alone ? old_frame : fresh;
 }
 
+/* Linux: vma_migratable. A file's page has a place in its file, too, that would have to change. */
+static bool may_move(const struct space *space, const struct walk *walk) HOLDS_SHARED(space->lock)
+{
+	return vma_find(space, walk->start)->kind == VMA_PAGED &&
+	       !file_of(space->host, pte_frame(walk->place.pte));
+}
+
 static enum status migrate_bracketed(struct space *space, uint64_t start, uint64_t end,
 				     uint64_t *moved) HOLDS(space->lock)
 {
@@ -68,8 +75,7 @@ static enum status migrate_bracketed(struct space *space, uint64_t start, uint64
 	while (walk_next(space, &walk)) {
 		pfn_t fresh;
 
-		/* A file's page has a place in its file, too, that would have to change. */
-		if (file_of(space->host, pte_frame(walk.place.pte)))
+		if (!may_move(space, &walk))
 			continue;
 		/* Nothing leads to a merged page's other entries. */
 		if (atomic_read(&folio_of(space->host, pte_frame(walk.place.pte))->flags) &

@@ -42,6 +42,7 @@ enum host_count {
 	HOST_BRACKETS,			/* told to a space's listeners */
 	HOST_MARKS_DIRTY, HOST_MARKS_ACCESSED,	/* calls, whatever they found */
 	HOST_MARKS_LOCKED,		/* locked operations that set one of the two */
+	HOST_WALKS,			/* of primary tables, without a lock, by mm_lookup */
 	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
 	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
@@ -226,6 +227,40 @@ MUST_USE enum status space_map_file(struct space *space, hva_t start, uint64_t b
 				    enum protection protection, struct file *file, uint64_t first,
 				    enum sharing sharing);
 /*
+ * Frames that the caller names, from `first` on: the whole range is mapped when this returns, in leaves
+ * of up to max_level where both addresses are aligned to it; what goes never comes back by itself.
+ * Counted ones are folios' that the caller holds, and each entry takes a reference. Bare ones are not
+ * looked at: they may be no RAM, reserved, part of a block of somebody's; they are the caller's to keep as
+ * long as they are mapped. A reserved frame is mapped as a bare one. STATUS_BAD_RANGE, STATUS_EXISTS,
+ * STATUS_NO_MEMORY. Linux: VM_MIXEDMAP, VM_PFNMAP; remap_pfn_range, vmf_insert_pfn_pmd.
+ */
+enum counting { FRAMES_COUNTED, FRAMES_BARE };
+MUST_USE enum status space_map_frames(struct space *space, hva_t start, uint64_t bytes,
+				      enum protection protection, pfn_t first, unsigned max_level,
+				      enum counting counting);
+/*
+ * Large pages set aside: `pages` of 2 MiB or 1 GiB (level 2 or 3). A mapping is promised all of its pages or is
+ * STATUS_NO_MEMORY, so a touch finds its page there, and fails only for want of a table. It begins and ends
+ * at whole pages: what would cut one (unmap, protect, advise) is STATUS_BAD_RANGE, as is discard anywhere in
+ * it; split and migrate pass it over. pool_create: STATUS_BAD_RANGE, STATUS_NO_MEMORY; pool_destroy:
+ * STATUS_EXISTS while a page is used or promised. Linux: hugetlb.
+ */
+struct pool;
+MUST_USE enum status pool_create(struct host *host, unsigned level, uint64_t pages,
+				 struct pool **out);
+MUST_USE enum status pool_destroy(struct pool *pool);
+MUST_USE enum status space_map_pool(struct space *space, hva_t start, uint64_t bytes,
+				    enum protection protection, struct pool *pool);
+struct pool_stats { uint64_t total, free, promised; };
+void pool_read_stats(struct pool *pool, struct pool_stats *out);
+/*
+ * Zero on demand, in pages of 4 KiB, for the process alone: mm_lookup and gup_get say STATUS_NO_ACCESS.
+ * Its pages neither move nor leave memory, and are zeroed before anybody else has them. Errors as
+ * space_map. Linux: memfd_secret.
+ */
+MUST_USE enum status space_map_secret(struct space *space, hva_t start, uint64_t bytes,
+				      enum protection protection);
+/*
  * How a file's pages will be used. Random and sequential ones are not marked accessed when they are
  * unmapped. STATUS_NOT_FOUND when some page has no VMA. Linux: madvise, vma_has_recency.
  */
@@ -260,7 +295,10 @@ MUST_USE enum status space_insert_page(struct space *space, hva_t address, pfn_t
 /* Linux: mprotect. STATUS_NOT_FOUND when some page has no VMA; then nothing is changed. */
 MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
 				   enum protection protection);
-/* Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Skips holes. */
+/*
+ * Linux: madvise(MADV_DONTNEED): contents are lost, the next touch finds zeros. Skips holes.
+ * STATUS_BAD_RANGE, and nothing is changed, where frames were named or pages come from a pool.
+ */
 MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
 /*
  * Three things that a process says of memory that it has; STATUS_NOT_FOUND when some page has no VMA,
@@ -412,41 +450,94 @@ struct mm_page {
 	pfn_t frame;
 	unsigned level;		/* of the primary leaf: 1, 2, 3 */
 	bool writable;		/* the primary entry allows writes now */
+	bool refcounted;	/* a folio is behind it: else nobody may mark or count the frame */
 };
 
 /*
  * The interface for secondary MMUs: the host page behind an address, faulted in when it has to
  * be. The page is named, not held (no reference): it may be used only under the protocol of
- * mm/notifier.h. STATUS_NOT_FOUND: no VMA; STATUS_NO_ACCESS: its rights do not allow `access`;
- * STATUS_NO_MEMORY. Takes space->lock (shared, exclusive to fault). Call it without ept->lock.
+ * mm/notifier.h. STATUS_NOT_FOUND: no VMA, or one of named frames whose frame is gone; STATUS_NO_ACCESS:
+ * its rights do not allow `access`, or it is secret; STATUS_NO_MEMORY. One walk without a lock; where that finds no answer, takes space->lock (shared,
+ * exclusive to fault). Call it without ept->lock.
  * Linux: kvm_follow_pfn, hva_to_pfn.
  */
 MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access access,
 			       struct mm_page *out);
+/*
+ * The same, with more; flags are or-ed together. They may send it the slow way, under the lock
+ * (HOST_SLOW_LOOKUPS).
+ *
+ * TOUCH: when it returns, the primary entry is young and, after a write, dirty, as if the process's CPU
+ * had made the access, so that no mark need be made later. Linux would be a sane FOLL_TOUCH.
+ * SHARED_SLOWLY: a read of a page that a store would copy is not answered by a walk without the lock.
+ * HOLD: with a reference, that gup_put ends: for those whose hardware keeps the address and follows no
+ * notifier. It keeps the frame, not the mapping. STATUS_NO_ACCESS where there is no folio.
+ */
+enum lookup_flags { LOOKUP_TOUCH = 1, LOOKUP_SHARED_SLOWLY = 2, LOOKUP_HOLD = 4 };
+MUST_USE enum status mm_lookup_with(struct space *space, hva_t address, enum access access,
+				    unsigned flags, struct mm_page *out);
 
 /*
  * What is mapped there now: faults nothing in, judges nothing. STATUS_NOT_FOUND: nothing that may
- * be read. For those who compare two MMUs, not for mapping. Takes space->lock shared.
+ * be read. For those who compare two MMUs, not for mapping. No lock.
  */
 MUST_USE enum status mm_peek(struct space *space, hva_t address, struct mm_page *out);
+
+/* ------------------------------------------------------------------ memory for guests alone */
+
+/*
+ * Pages by number that no process maps: no primary entry, no rights, no swap, nothing that reclaims, moves or
+ * writes back (S36). Each is a zeroed page of 4 KiB from its first lookup until it is punched.
+ * memfd_create: STATUS_BAD_RANGE, STATUS_NO_MEMORY; memfd_destroy: STATUS_EXISTS while somebody listens.
+ * Linux: guest_memfd.
+ */
+struct memfd;
+MUST_USE enum status memfd_create(struct host *host, uint64_t pages, struct memfd **out);
+MUST_USE enum status memfd_destroy(struct memfd *memfd);
+uint64_t memfd_pages(const struct memfd *memfd);
+/* Of those, the ones that are there. */
+uint64_t memfd_filled(struct memfd *memfd);
+/*
+ * mm_lookup's counterpart, under the same protocol; brackets come by memfd_register (mm/notifier.h), in bytes
+ * from the first page. The folio is marked here, accessed, and dirty if the access is a write, so the caller
+ * has nothing to mark (not `refcounted`) and nothing to collect; `writable` says that it is dirty. It stays so.
+ * STATUS_NOT_FOUND: no such page; STATUS_NO_MEMORY. Takes the memfd's lock, shared, exclusive to fill; call it
+ * without ept->lock. Linux: kvm_gmem_get_pfn.
+ */
+MUST_USE enum status memfd_lookup(struct memfd *memfd, uint64_t index, enum access access,
+				  struct mm_page *out);
+/* What is there now, as mm_peek. Takes the lock shared, and nothing inside it. */
+MUST_USE enum status memfd_peek(struct memfd *memfd, uint64_t index, struct mm_page *out);
+/* Pages go, and their content. STATUS_BAD_RANGE. Linux: fallocate(FALLOC_FL_PUNCH_HOLE). */
+MUST_USE enum status memfd_punch(struct memfd *memfd, uint64_t first, uint64_t count);
 
 /* ------------------------------------------------------------------ users without page tables */
 
 /*
  * Or-ed together. The two touches say what Linux's FOLL_TOUCH does: as it is (a page's folio is marked
- * and its entry not; a large leaf's entry is marked and its folio not), and as it might be (the entry
- * is, of any size). A page that waits for a NUMA hinting fault is read where it is, unless hints
- * are to be honoured (Linux: FOLL_HONOR_NUMA_FAULT); a write takes the fault in any case.
+ * and its entry not; a large leaf's entry is marked and its folio not; of a pool's page neither is),
+ * and as it might be (the entry is, of any size). A page that waits for a NUMA hinting fault is read where
+ * it is, unless hints are to be honoured (Linux: FOLL_HONOR_NUMA_FAULT); a write takes the fault in any case.
+ * FAST_ONLY, of gup_get_fast: without a lock or not at all.
  */
-enum gup_flags { GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4, GUP_HONOUR_HINTS = 8 };
+enum gup_flags {
+	GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4, GUP_HONOUR_HINTS = 8, GUP_FAST_ONLY = 16,
+};
 
 /*
  * The page behind an address, with a reference for the caller; faulted in as for a read, or with
- * GUP_WRITE a write, and otherwise no entry changes. Errors as mm_lookup's. No lock held.
+ * GUP_WRITE a write, and otherwise no entry changes. Errors as mm_lookup's, and STATUS_NO_ACCESS for a
+ * page that has no folio. No lock held.
  * Linux: get_user_pages, pin_user_pages.
  */
 MUST_USE enum status gup_get(struct space *space, hva_t address, unsigned flags,
 			     struct mm_page *out);
+/*
+ * The same, by a walk without the lock where that is enough. GUP_TOUCH does nothing on that way;
+ * STATUS_NOT_FOUND: it would not have been enough, and GUP_FAST_ONLY. Linux: get_user_pages_fast.
+ */
+MUST_USE enum status gup_get_fast(struct space *space, hva_t address, unsigned flags,
+				  struct mm_page *out);
 /* The end of it. The second: the caller wrote there. Linux: unpin_user_pages_dirty_lock. */
 void gup_put(struct host *host, pfn_t frame);
 void gup_put_dirty(struct host *host, pfn_t frame);

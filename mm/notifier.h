@@ -124,6 +124,13 @@ struct notifier {
 	struct list_node link;		/* space->notifiers, under space->lock */
 };
 
+/*
+ * The same for memory without a space (mm.h: struct memfd): start and end alone are called, with its lock held
+ * exclusively, and a range is in bytes from its first page.
+ */
+void memfd_register(struct memfd *memfd, struct notifier *notifier);
+void memfd_unregister(struct memfd *memfd, struct notifier *notifier);
+
 /* Both take space->lock exclusively: neither returns while a bracket is open. */
 void notifier_register(struct space *space, struct notifier *notifier);
 void notifier_unregister(struct space *space, struct notifier *notifier);

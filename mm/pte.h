@@ -8,8 +8,9 @@
  *	NX   -       SOFT SPECIAL OWN frame            ONLY SWAP MIGRATION none PS D A PCD PWT U W P
  *
  * PS: a leaf at level 2 or 3. In a leaf, OWN: the page is this process's alone, a store needs no copy
- * (Linux: PageAnonExclusive); SPECIAL: the frame has no reference from this entry (Linux:
- * pte_special); SOFT: written since somebody asked (Linux: _PAGE_SOFT_DIRTY).
+ * (Linux: PageAnonExclusive for an anonymous one); SPECIAL: the frame has no reference from this entry (Linux:
+ * pte_special); SOFT: written since somebody asked (Linux: _PAGE_SOFT_DIRTY); SECRET, bit 55: for
+ * the process's own CPU only (secret.c).
  *
  * With P clear the CPU ignores the other bits (same section), and software forms stand there. Two keep
  * a page: `none`, whose VMA allows nothing, or that waits for a NUMA hinting fault (Linux: _PAGE_PROTNONE,
@@ -40,6 +41,7 @@ typedef struct { uint64_t live; } pte_slot_t;
 #define PTE_OWN		(UINT64_C(1) << 52)
 #define PTE_SPECIAL	(UINT64_C(1) << 53)
 #define PTE_SOFT	(UINT64_C(1) << 54)
+#define PTE_SECRET	(UINT64_C(1) << 55)
 #define PTE_NX		(UINT64_C(1) << 63)
 #define PTE_FRAME	UINT64_C(0x000ffffffffff000)
 
@@ -56,6 +58,7 @@ static inline bool pte_is_swap(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) 
 static inline uint32_t pte_swap_slot(pte_t p) { return (uint32_t)(p.bits >> PAGE_SHIFT); }
 static inline bool pte_is_only(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_ONLY; }
 static inline bool pte_own(pte_t p) { return p.bits & PTE_OWN; }
+static inline bool pte_secret(pte_t p) { return p.bits & PTE_SECRET; }
 static inline bool pte_special(pte_t p) { return p.bits & PTE_SPECIAL; }
 static inline bool pte_soft(pte_t p) { return p.bits & PTE_SOFT; }
 static inline bool pte_writable(pte_t p) { return p.bits & PTE_W; }

@@ -76,6 +76,8 @@ static bool visit_vma(struct space *space, const struct vma *vma, const struct f
 
 static bool may_show(const struct space *space, const struct vma *vma, const struct folio *folio)
 {
+	if (vma->kind != VMA_PAGED)
+		return false;
 	if (atomic_read(&folio->flags) & FOLIO_ANON)
 		return space->family == folio->family &&
 		       (!vma->file || vma->sharing == SHARING_PRIVATE);

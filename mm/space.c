@@ -11,6 +11,7 @@
  *
  * Under space->lock, exclusively, from the first to the last.
  */
+#include "mm/hugetlb.h"
 #include "mm/tlb.h"
 
 enum status space_check_range(hva_t start, uint64_t bytes)
@@ -77,9 +78,13 @@ static void zap_vmas(struct space *space, uint64_t start, uint64_t end, struct g
 	     i < space->vma_count && space->vmas[i].start < end; i++) {
 		const struct vma *vma = &space->vmas[i];
 
+		uint64_t first = vma->start > start ? vma->start : start;
+		uint64_t last = vma->end < end ? vma->end : end;
+
+		if (vma->kind == VMA_POOLED)
+			pool_unmapped(space, vma, first, last);
 		gather->no_recency = vma->advice != ADVICE_NORMAL;
-		table_zap(space, vma->start > start ? vma->start : start,
-			  vma->end < end ? vma->end : end, gather);
+		table_zap(space, first, last, gather);
 	}
 }
 
@@ -103,17 +108,22 @@ struct host *space_host(struct space *space)
 	return space->host;
 }
 
-static enum status insert(struct space *space, struct vma vma)
+enum status space_insert(struct space *space, struct vma vma)
 {
-	enum status status;
+	enum status status = STATUS_EXISTS;
 
-	write_lock(&space->lock);
-	if (vma_any(space, vma.start, vma.end))
-		status = STATUS_EXISTS;
-	else
+	if (!vma_any(space, vma.start, vma.end))
 		status = vma_reserve(space);
 	if (status == STATUS_OK)
 		vma_insert(space, vma);
+	return status;
+}
+
+static enum status insert(struct space *space, struct vma vma)
+{
+	write_lock(&space->lock);
+	enum status status = space_insert(space, vma);
+
 	write_unlock(&space->lock);
 	return status;
 }
@@ -147,6 +157,12 @@ enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
 					   .file = file, .first = first, .sharing = sharing });
 }
 
+static bool may_cut(const struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock)
+{
+	return vma_may_cut(space, start) && vma_may_cut(space, end);
+}
+
 enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum advice advice)
 {
 	uint64_t end = start.raw + bytes;
@@ -157,6 +173,8 @@ enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum 
 
 	write_lock(&space->lock);
 	status = vma_all(space, start.raw, end) ? vma_reserve(space) : STATUS_NOT_FOUND;
+	if (status == STATUS_OK && !may_cut(space, start.raw, end))
+		status = STATUS_BAD_RANGE;
 	if (status == STATUS_OK)
 		vma_advise(space, start.raw, end, advice);
 	write_unlock(&space->lock);
@@ -166,7 +184,7 @@ enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum 
 /* All memory that a change of [start, end) may need. */
 static enum status prepare(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock)
 {
-	enum status status = vma_reserve(space);
+	enum status status = may_cut(space, start, end) ? vma_reserve(space) : STATUS_BAD_RANGE;
 
 	if (status == STATUS_OK)
 		status = table_split(space, start);
@@ -175,9 +193,7 @@ static enum status prepare(struct space *space, uint64_t start, uint64_t end) HO
 	return status;
 }
 
-/* The entries of a prepared range go, inside a bracket. */
-static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event event)
-	HOLDS(space->lock)
+void space_zap(struct space *space, uint64_t start, uint64_t end, enum mm_event event)
 {
 	struct gather gather = gather_begin(space);
 	struct mm_range range = notifier_start(space, start, end, event);
@@ -185,6 +201,17 @@ static void zap(struct space *space, uint64_t start, uint64_t end, enum mm_event
 	zap_vmas(space, start, end, &gather);
 	gather_finish(&gather);
 	notifier_end(space, &range);
+}
+
+/*
+ * Linux: madvise_dontneed_free_valid_vma. Nothing would bring a named frame back; and a page of a pool that
+ * somebody holds would be gone for the one who was promised it.
+ */
+static bool may_discard(const struct space *space, uint64_t start, uint64_t end)
+	HOLDS_SHARED(space->lock)
+{
+	return !vma_any_kind(space, start, end, VMA_FRAMES) &&
+	       !vma_any_kind(space, start, end, VMA_POOLED);
 }
 
 /* EVENT_UNMAP: the mapping goes too. EVENT_CLEAR: it stays, the next touch finds zeros. */
@@ -198,10 +225,12 @@ static enum status take_away(struct space *space, hva_t start, uint64_t bytes,
 		return status;
 
 	write_lock(&space->lock);
-	if (vma_any(space, start.raw, end)) {
+	if (event == EVENT_CLEAR && !may_discard(space, start.raw, end)) {
+		status = STATUS_BAD_RANGE;
+	} else if (vma_any(space, start.raw, end)) {
 		status = prepare(space, start.raw, end);
 		if (status == STATUS_OK) {
-			zap(space, start.raw, end, event);
+			space_zap(space, start.raw, end, event);
 			if (event == EVENT_UNMAP)
 				vma_remove(space, start.raw, end);
 		}
@@ -263,7 +292,8 @@ enum status space_split(struct space *space, hva_t start, uint64_t bytes)
 	while (status == STATUS_OK && walk_next(space, &walk)) {
 		uint64_t at = walk.start > start.raw ? walk.start : start.raw;
 
-		if (walk.place.level == LEVEL_4K)
+		if (walk.place.level == LEVEL_4K ||
+		    vma_find(space, walk.start)->kind == VMA_POOLED)
 			continue;
 		/* The border inside its pair of pages: no leaf across that is larger than 4 KiB. */
 		status = table_split(space, at | PAGE_SIZE);

@@ -11,10 +11,20 @@
 #include "mm/notifier.h"
 #include "mm/pte.h"
 
+/* Where the pages of a VMA come from, and what may be done to them. Linux: vm_flags, vm_ops. */
+enum vma_kind {
+	VMA_PAGED,			/* anonymous or a file's: come on demand, may move and go */
+	VMA_POOLED,			/* large, from a pool, promised: hugetlb */
+	VMA_SECRET,			/* the process's alone: memfd_secret */
+	VMA_FRAMES,			/* named by who mapped them, all of them: VM_PFNMAP, VM_MIXEDMAP */
+};
+
 struct vma {				/* Linux: vm_area_struct */
 	uint64_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
+	enum vma_kind kind;
 	enum protection protection;
 	unsigned max_level;
+	struct pool *pool;		/* VMA_POOLED */
 	struct file *file;		/* NULL: anonymous, zero on demand */
 	uint64_t first;			/* what the page at `start` is called: in the file, or in the family */
 	enum sharing sharing;
@@ -38,6 +48,11 @@ struct space {
 /* An empty space of that family, at the end of the host's list. */
 MUST_USE enum status space_create_in(struct host *host, uint32_t family, struct space **out);
 void space_put(struct space *space);
+/* A new VMA, if it overlaps none. STATUS_EXISTS, STATUS_NO_MEMORY. */
+MUST_USE enum status space_insert(struct space *space, struct vma vma) HOLDS(space->lock);
+/* The entries of a range go, in a bracket of that event. No leaf lies across its ends. */
+void space_zap(struct space *space, uint64_t start, uint64_t end, enum mm_event event)
+	HOLDS(space->lock);
 /* STATUS_BAD_RANGE unless [start, start + bytes) is whole pages of [0, SPACE_END), at least one. */
 MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);
 
@@ -50,6 +65,11 @@ struct vma *vma_find(const struct space *space, uint64_t address) HOLDS_SHARED(s
 /* Whether some page, or every page, of [start, end) has a VMA. */
 bool vma_any(const struct space *space, uint64_t start, uint64_t end) HOLDS_SHARED(space->lock);
 bool vma_all(const struct space *space, uint64_t start, uint64_t end) HOLDS_SHARED(space->lock);
+/* A VMA may end there: it has one inside a page of a pool nowhere. Linux: vm_ops->may_split. */
+bool vma_may_cut(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock);
+/* Whether some page of it has a VMA of that kind. */
+bool vma_any_kind(const struct space *space, uint64_t start, uint64_t end, enum vma_kind kind)
+	HOLDS_SHARED(space->lock);
 /* Room for two more VMAs, which is what any one operation can add. */
 MUST_USE enum status vma_reserve(struct space *space) HOLDS(space->lock);
 /* These three never fail after vma_reserve. */
@@ -168,11 +188,37 @@ static inline uint64_t vma_page(const struct vma *vma, uint64_t address)
 	return vma->first + ((address - vma->start) >> PAGE_SHIFT);
 }
 
+/* The frame of the address, which may be inside a large leaf. */
+static inline pfn_t place_frame(struct place place, uint64_t address)
+{
+	uint64_t inside = address & (level_bytes(place.level) - 1);
+
+	return pfn_add(pte_frame(place.pte), inside >> PAGE_SHIFT);
+}
+
 /* Present, and allows that access. */
 static inline bool place_allows(struct place place, enum access access)
 {
 	return pte_present(place.pte) && pte_leaf(place.pte, place.level) &&
 	       (!(access & ACCESS_WRITE) || pte_writable(place.pte));
+}
+
+/* As if no CPU had made such an access by this entry. */
+static inline bool place_untouched(struct place place, enum access access)
+{
+	uint64_t bits = pte_touched(pte_empty(), access).bits;
+
+	return (place.pte.bits & bits) != bits;
+}
+
+/*
+ * And as if one had, in a leaf of any size, under space->lock: by a locked operation, since a CPU may set
+ * the other flag in the same moment. Linux: touch_pmd; pte_mkyoung, pte_mkdirty.
+ */
+static inline void place_touch(struct place place, enum access access)
+{
+	if (place_untouched(place, access))
+		atomic_or(place.slot, pte_touched(pte_empty(), access).bits);
 }
 
 /* ------------------------------------------------------------------ fault.c, lookup.c */
@@ -184,14 +230,16 @@ static inline bool place_allows(struct place place, enum access access)
 MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access access);
 
 /*
- * Calls `use` with the leaf behind an address, faulted in where it has to be, with space->lock held
- * shared: the page stays while it runs. With hints ignored a leaf that only waits for a hinting fault
- * will do for a read.
+ * The slow way to a page: calls `use` with what is at an address, in a VMA that allows the access, with
+ * space->lock held shared, so the page stays while it runs; and faults in, and calls again, for as long
+ * as it says NOT_YET. REFUSED: STATUS_NO_ACCESS.
  */
-enum hints { HINTS_HONOURED, HINTS_IGNORED };
+enum reached { REACHED, NOT_YET, REFUSED };
 MUST_USE enum status space_reach(struct space *space, uint64_t address, enum access access,
-				 enum hints hints,
-				 void (*use)(struct place place, void *argument), void *argument);
+				 enum reached (*use)(const struct vma *vma, struct place place,
+						     void *argument), void *argument);
+/* What is there, as it is told to others. */
+struct mm_page place_page(struct place place, uint64_t address);
 
 /* ------------------------------------------------------------------ numa.c, exclusive.c */
 

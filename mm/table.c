@@ -79,11 +79,11 @@ static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
 static void pass_on_marks(struct host *host, pte_t old, enum content content,
 			  const struct gather *gather)
 {
-	bool of_file = file_of(host, pte_frame(old));
+	bool anon = atomic_read(&folio_of(host, pte_frame(old))->flags) & FOLIO_ANON;
 
-	if (pte_dirty(old) && (of_file || content == CONTENT_MOVES))
+	if (pte_dirty(old) && (!anon || content == CONTENT_MOVES))
 		folio_mark_dirty(host, pte_frame(old));
-	if (pte_accessed(old) && of_file && content == CONTENT_DIES && !gather->no_recency)
+	if (pte_accessed(old) && !anon && content == CONTENT_DIES && !gather->no_recency)
 		folio_mark_accessed(host, pte_frame(old));
 }
 

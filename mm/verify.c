@@ -245,29 +245,45 @@ static void check_file_leaf(const struct walk *walk, const struct vma *vma,
 	check(vma->file->cache[folio->index] != NO_FRAME);
 }
 
+/* A leaf and the folio that it has a reference to. */
+static void check_counted_leaf(const struct space *space, const struct walk *walk,
+			       const struct vma *vma)
+{
+	const struct folio *folio = folio_of(space->host, pte_frame(walk->place.pte));
+	uint32_t flags = atomic_read(&folio->flags);
+
+	check((flags & FOLIO_ORDER) >= level_order(walk->place.level));
+	check(!(flags & (FOLIO_TABLE | FOLIO_RESERVED)));
+	check(!(flags & FOLIO_SECRET) == (vma->kind != VMA_SECRET));
+	check(!(flags & FOLIO_POOLED) == (vma->kind != VMA_POOLED));
+	check(vma->kind != VMA_POOLED || walk->place.level == vma->max_level);
+	if (folio_file(folio))
+		check_file_leaf(walk, vma, folio);
+	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
+	check(!(flags & FOLIO_KSM) ||
+	      !(pte_writable(walk->place.pte) || pte_own(walk->place.pte)));
+	/* Of a larger folio other pages may be others'; named frames are as often mapped as they are named. */
+	check(!pte_own(walk->place.pte) || flags & FOLIO_ORDER || vma->kind == VMA_FRAMES ||
+	      atomic_read(&folio->mapcount) == 1);
+}
+
 static void check_leaf(const struct space *space, const struct walk *walk)
 	HOLDS_SHARED(space->lock)
 {
 	pte_t pte = walk->place.pte;
 	uint64_t frames = level_pages(walk->place.level);
-	const struct folio *folio = folio_of(space->host, pte_frame(pte));
 	const struct vma *vma = vma_find(space, walk->start);
-	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
 
 	check(!(pte_frame(pte).raw & (frames - 1)));
-	check(order >= level_order(walk->place.level));
-	check(!(atomic_read(&folio->flags) & FOLIO_TABLE));
 	check(vma && walk->start + (frames << PAGE_SHIFT) <= vma->end);
 	/* Without P where the VMA allows something: a hint (numa.c). */
 	check(!pte_present(pte) || vma->protection != PROTECTION_NONE);
 	check(!pte_writable(pte) || (pte_present(pte) && pte_soft(pte)));
 	check(!pte_writable(pte) || vma->protection == PROTECTION_READ_WRITE);
-	if (folio_file(folio))
-		check_file_leaf(walk, vma, folio);
-	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
-	check(!(atomic_read(&folio->flags) & FOLIO_KSM) || !(pte_writable(pte) || pte_own(pte)));
-	/* Of a larger folio other pages may be others'. */
-	check(!pte_own(pte) || order || atomic_read(&folio->mapcount) == 1);
+	check(!pte_special(pte) || vma->kind == VMA_FRAMES);
+	check(!pte_secret(pte) == (vma->kind != VMA_SECRET));
+	if (!pte_special(pte))
+		check_counted_leaf(space, walk, vma);
 }
 
 /* Whether no other space can map its anonymous pages. */

@@ -34,6 +34,22 @@ bool vma_any(const struct space *space, uint64_t start, uint64_t end)
 	return i < space->vma_count && space->vmas[i].start < end;
 }
 
+bool vma_may_cut(const struct space *space, uint64_t address)
+{
+	const struct vma *vma = vma_find(space, address);
+
+	return !vma || vma->kind != VMA_POOLED || !(address & (level_bytes(vma->max_level) - 1));
+}
+
+bool vma_any_kind(const struct space *space, uint64_t start, uint64_t end, enum vma_kind kind)
+{
+	for (unsigned i = vma_search(space, start);
+	     i < space->vma_count && space->vmas[i].start < end; i++)
+		if (space->vmas[i].kind == kind)
+			return true;
+	return false;
+}
+
 bool vma_all(const struct space *space, uint64_t start, uint64_t end)
 {
 	for (unsigned i = vma_search(space, start);
@@ -136,8 +152,10 @@ bool vma_can_merge(const struct vma *low, const struct vma *high)
 {
 	uint64_t pages = (low->end - low->start) >> PAGE_SHIFT;
 
-	return low->end == high->start && low->protection == high->protection &&
+	return low->end == high->start && low->kind == high->kind &&
+	       low->protection == high->protection &&
 	       low->max_level == high->max_level && low->file == high->file &&
+	       low->pool == high->pool &&
 	       low->sharing == high->sharing && low->advice == high->advice &&
 	       low->mergeable == high->mergeable &&
 	       low->first + pages == high->first;

@@ -43,6 +43,16 @@ class LayersTest(unittest.TestCase):
         self.assertEqual(len(self.errors(ept__a_dot_c='#include "mm/space.h"\n',
                                          boot__b_dot_c='# include "ept/walk.h"\n')), 2)
 
+    def test_s18_one_door_from_ept_to_mm(self):
+        """S18: the secondary MMU asks mm/mm.h, and is told by mm/notifier.h; nothing else of mm/."""
+        for header in ("mm", "notifier"):
+            self.assertEqual(self.errors(ept__a_dot_c=f'#include "mm/{header}.h"\n'), [])
+        root = Path(layers.__file__).resolve().parents[2]
+        inside = {path.name for path in (root / "mm").glob("*.h")} - {"mm.h", "notifier.h"}
+        self.assertGreater(len(inside), 5)
+        for header in sorted(inside):
+            self.assertEqual(len(self.errors(ept__a_dot_c=f'#include "mm/{header}"\n')), 1, header)
+
     def test_relative_name_is_resolved(self):
         self.assertEqual(self.errors(mm__a_dot_c='#include "b.h"\n', mm__b_dot_h=""), [])
 
