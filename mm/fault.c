@@ -7,6 +7,7 @@
  *	a leaf without W, for a write	write_fault	do_wp_page: reuse, share, or copy
  *	a leaf without P		numa.c		do_numa_page
  *	a page lent to a device		exclusive.c	remove_device_exclusive_entry
+ *	a swap entry			swap_fault	do_swap_page (swap.c)
  *
  * What takes long (allocating, zeroing, copying, input) happens before space->lock is taken to
  * install; what was found first is looked at again under the lock, and if it has changed the fault
@@ -15,6 +16,7 @@
 #include "mm/fault.h"
 #include "mm/reclaim.h"
 #include "mm/replace.h"
+#include "mm/swap.h"
 
 static enum status look(struct space *space, struct fault *fault) HOLDS_SHARED(space->lock)
 {
@@ -263,14 +265,25 @@ static enum status copy_on_write(struct space *space, const struct fault *fault,
 
 /*
  * Of an anonymous page: nobody else has it, so it may be written where it is. One reference is this
- * entry's. Linux: PageAnonExclusive, wp_can_reuse_anon_folio.
+ * entry's; the swap cache's is given up if that is all that is left. Linux: PageAnonExclusive,
+ * wp_can_reuse_anon_folio.
  */
 static bool sole_owner(struct space *space, const struct fault *fault) HOLDS(space->lock)
 {
-	const struct folio *folio = folio_of(space->host, pte_frame(fault->place.pte));
+	struct host *host = space->host;
+	pfn_t frame = pte_frame(fault->place.pte);
+	const struct folio *folio = folio_of(host, frame);
+	uint32_t flags = atomic_read(&folio->flags);
 
-	return pte_own(fault->place.pte) ||
-	       (atomic_read(&folio->refcount) == 1 && !(atomic_read(&folio->flags) & FOLIO_KSM));
+	if (pte_own(fault->place.pte))
+		return true;
+	if (flags & FOLIO_KSM)
+		return false;
+	if (flags & FOLIO_SWAPCACHE && atomic_read(&folio->refcount) == 2 && folio_trylock(host, frame)) {
+		swap_forget(host, frame);
+		folio_unlock(host, frame);
+	}
+	return atomic_read(&folio->refcount) == 1;
 }
 
 /* What there is to do about a leaf without W, judged under the lock. */
@@ -341,6 +354,8 @@ static enum status handle(struct space *space, uint64_t address, enum access acc
 		return exclusive_fault(space, address);
 	if (pte_leaf(fault.place.pte, fault.place.level))
 		return write_fault(space, &fault);
+	if (pte_is_swap(fault.place.pte))
+		return swap_fault(space, &fault);
 	switch (fault.vma.kind) {
 	case VMA_PAGED: break;
 	case VMA_POOLED: return pool_fault(space, &fault);

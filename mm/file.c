@@ -101,16 +101,18 @@ void file_note_dirty(struct file *file, uint32_t index)
 /* ------------------------------------------------------------------ pages in */
 
 /* All of a page, in however many pieces the store takes it. */
-static enum status transfer(struct file *file, uint64_t index, char *page, bool in)
+enum status store_transfer(struct host *host, struct store *store, uint64_t index, char *page,
+			   enum transfer way)
 {
-	const struct store_ops *ops = file->store->ops;
+	const struct store_ops *ops = store->ops;
+	bool in = way == TRANSFER_IN;
 
-	trace_step(file->host->trace, in ? TRACE_STORE_READ : TRACE_STORE_WRITE, index, 0);
-	host_count(file->host, in ? HOST_PAGES_IN : HOST_PAGES_OUT, 1);
+	trace_step(host->trace, in ? TRACE_STORE_READ : TRACE_STORE_WRITE, index, 0);
+	host_count(host, in ? HOST_PAGES_IN : HOST_PAGES_OUT, 1);
 	for (uint64_t at = 0, done = 0; at < PAGE_SIZE; at += done) {
 		uint64_t from = index * PAGE_SIZE + at, left = PAGE_SIZE - at;
-		enum status status = in ? ops->read(file->store, from, page + at, left, &done)
-					: ops->write(file->store, from, page + at, left, &done);
+		enum status status = in ? ops->read(store, from, page + at, left, &done)
+					: ops->write(store, from, page + at, left, &done);
 
 		if (status != STATUS_OK)
 			return status;
@@ -175,7 +177,8 @@ enum status file_get_folio(struct file *file, uint64_t index, pfn_t *out)
 	struct folio *folio = page_folio(file->host, *out);
 
 	if (!(atomic_read(&folio->flags) & FOLIO_UPTODATE)) {
-		status = transfer(file, index, pfn_to_ptr(*out), true);
+		status = store_transfer(file->host, file->store, index, pfn_to_ptr(*out),
+					TRANSFER_IN);
 		if (status == STATUS_OK)
 			atomic_or(&folio->flags, FOLIO_UPTODATE);
 	}
@@ -251,7 +254,8 @@ static bool begin_output(struct file *file, pfn_t frame)
 
 static enum status write_page(struct file *file, pfn_t frame)
 {
-	return transfer(file, page_folio(file->host, frame)->index, pfn_to_ptr(frame), false);
+	return store_transfer(file->host, file->store, page_known(file->host, frame)->index,
+			      pfn_to_ptr(frame), TRANSFER_OUT);
 }
 
 /* A page that is noted as dirty, with a reference for us. */

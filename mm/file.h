@@ -23,6 +23,11 @@ struct file {				/* Linux: struct address_space */
 	bool failed;			/* a write did, and nobody has been told */
 };
 
+/* Page `index` of a store, all of it. STATUS_IO_ERROR. No lock held. */
+enum transfer { TRANSFER_IN, TRANSFER_OUT };
+MUST_USE enum status store_transfer(struct host *host, struct store *store, uint64_t index, char *page,
+				    enum transfer way);
+
 /*
  * The page's folio, read in if need be: locked, up to date, with a reference for the caller.
  * STATUS_IO_ERROR, STATUS_NO_MEMORY. No lock held. Linux: filemap_fault.

@@ -73,7 +73,10 @@ static bool is_pinned(struct host *host, pte_t pte)
 	const struct folio *folio = folio_of(host, pte_frame(pte));
 
 	trace_step(host->trace, TRACE_REF_TEST, pte_frame(pte).raw, 0);
-	return pte_own(pte) && atomic_read(&folio->refcount) > atomic_read(&folio->mapcount);
+	/* The swap cache is no such user: it has no entry, and changes nothing. */
+	uint32_t cached = !!(atomic_read(&folio->flags) & FOLIO_SWAPCACHE);
+
+	return pte_own(pte) && atomic_read(&folio->refcount) > atomic_read(&folio->mapcount) + cached;
 }
 
 /*
@@ -129,7 +132,10 @@ static enum status copy_entry(struct fork *fork, struct walk *walk)
 
 	if (!pte_leaf(place.pte, place.level)) {
 		check(pte_is_swap(place.pte));
-		return give(fork->child, walk->start, place.level, place.pte);
+		/* Linux: copy_nonpresent_pte. */
+		pte_t shared = { atomic_and(place.slot, ~PTE_OWN) & ~PTE_OWN };
+
+		return give(fork->child, walk->start, place.level, shared);
 	}
 	if (pte_special(place.pte) || !is_pinned(fork->child->host, place.pte))
 		return share_page(fork, walk);

@@ -4,13 +4,8 @@
  * that a primary entry named are given up: after the flush, when neither a process's CPU nor a
  * lockless walk can be using them. Linux: mm/mmu_gather.c.
  */
+#include "mm/swap.h"
 #include "mm/tlb.h"
-
-struct gather gather_begin(struct space *space)
-{
-	trace_step(space->host->trace, TRACE_GATHER, 0, 0);
-	return (struct gather){ .space = space, .flushed = true };
-}
 
 void gather_add(struct gather *gather, pfn_t frame)
 {
@@ -40,8 +35,11 @@ void gather_flush(struct gather *gather, uint64_t address)
 void gather_finish(struct gather *gather)
 {
 	gather_flush(gather, 0);
-	for (unsigned i = 0; i < gather->count; i++)
+	for (unsigned i = 0; i < gather->count; i++) {
+		/* Its slot, which has a reference, goes with its last user. */
+		swap_tidy(gather->space->host, pfn(gather->folios[i].frame));
 		folio_put_many(gather->space->host, pfn(gather->folios[i].frame),
 			       gather->folios[i].references);
+	}
 	gather->count = 0;
 }

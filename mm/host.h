@@ -165,6 +165,7 @@ struct host {
 	struct page_watch *watch;
 	struct trace *trace;			/* NULL: nobody listens */
 	enum change_pte change_pte;		/* notifier.h: none, unless a test asks for history */
+	struct swap *swap;			/* NULL: anonymous pages stay (swap.h) */
 	uint32_t kept_max;			/* KEPT_MAX; 0 for a host whose CPUs keep nothing */
 	/* The flags of a folio whose mark stands, and is left so: host_set_marking. */
 	uint32_t stands_dirty, stands_accessed;

@@ -1,7 +1,7 @@
 /*
- * The lists of lru.h. Each is linked through its folios (next: older, previous: newer), newest first; which
- * one a folio is on follows from its flags, which is why ACTIVE, SWAPBACKED, LRU and LRU_NEW change only
- * under host->lru_lock, or while the folio is on none.
+ * The lists of lru.h. Each is linked through its folios (next: older, previous: newer), newest
+ * first; which one a folio is on follows from its flags, which is why ACTIVE, SWAPBACKED, LRU and
+ * LRU_NEW change only under host->lru_lock, or while the folio is on none.
  */
 #include "mm/lru.h"
 

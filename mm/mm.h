@@ -108,8 +108,8 @@ bool folio_accessed(struct host *host, pfn_t frame);
 /* ------------------------------------------------------------------ reclaim */
 
 /*
- * Frees pages that were not used lately: a file's, which are written first if they are dirty, and those of
- * processes that said that they need them no more. Returns how many; at least so many if they can be
+ * Frees pages that were not used lately: a file's and, if there is swap, processes' own, written first if they
+ * are dirty; and those of processes that said that they need them no more. Returns how many; at least so many if they can be
  * found. No lock held. Linux: try_to_free_pages.
  */
 uint64_t host_reclaim(struct host *host, uint64_t pages);
@@ -121,6 +121,20 @@ uint64_t host_reclaim(struct host *host, uint64_t pages);
 MUST_USE enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high);
 uint64_t host_balance(struct host *host);
 
+/*
+ * From now on anonymous pages may go to the store's first `pages` pages. Nobody else uses the host meanwhile, nor
+ * for the second: that ends it; STATUS_EXISTS, and it goes on, while some page is only there. The
+ * store outlives it. A page that can't be read back is STATUS_IO_ERROR to the process that wants it; one that can't be
+ * written stays in memory. STATUS_EXISTS, STATUS_BAD_RANGE, STATUS_NO_MEMORY; STATUS_NOT_FOUND.
+ * Linux: swapon, swapoff.
+ */
+struct store;
+MUST_USE enum status host_swap_on(struct host *host, struct store *store, uint64_t pages);
+MUST_USE enum status host_swap_off(struct host *host);
+/* In pages. `cached`: of those in use, how many are in memory as well. All zero without swap. */
+struct swap_stats { uint64_t slots, used, cached; };
+void host_read_swap(struct host *host, struct swap_stats *out);
+
 /* ------------------------------------------------------------------ files */
 
 /*
@@ -129,7 +143,6 @@ uint64_t host_balance(struct host *host);
  * time, but by one for a page: its folio is locked for a read, and under writeback for a write. No
  * other lock is held.
  */
-struct store;
 struct store_ops {
 	enum status (*read)(struct store *self, uint64_t at, void *into, uint64_t bytes,
 			    uint64_t *done);

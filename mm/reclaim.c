@@ -1,15 +1,18 @@
 /*
- * Reclaim: folios that were not used lately are taken from their users, written where they belong, and
- * freed. Called by fault.c when memory is short, by a background task (host_balance), and for single pages
- * (reclaim_frames); no lock held. In Linux's order (shrink_folio_list), one folio at a time:
+ * Reclaim: folios that were not used lately are taken from their users, written where they
+ * belong, and freed. Called by fault.c when memory is short, by a background task (host_balance),
+ * and for single pages (reclaim_frames); no lock held. In Linux's order (shrink_folio_list), one
+ * folio at a time:
  *
  *   trylock; under writeback: later
  *   used since the last time: keep, or make active		folio_check_references
+ *   a process's own: a slot of the swap store			add_to_swap
  *   taken from its users					try_to_unmap
  *   dirty: written						pageout
  *   references, then dirty; out of its cache; freed		__remove_mapping
  *
- * At any step a user may come back: a reference, a mark, an entry keeps the folio, and it goes back to its list.
+ * At any step a user may come back: a reference, a mark, an entry keeps the folio, and it goes
+ * back to its list.
  *
  *   a user with a reference (get_user_pages)	reclaim
  *   ----------------------------------------	-------
@@ -18,12 +21,14 @@
  *   marks it dirty				dirty?
  *   puts the reference				frees it
  *
- * The user's steps are all over before the references are found to be reclaim's alone, so the mark is
- * seen; or they are not over, then the references speak for it. The reverse loses the store.
+ * The user's steps are all over before the references are found to be reclaim's alone, so the
+ * mark is seen; or they are not over, then the references speak for it. The reverse loses the
+ * store.
  */
 #include "mm/file.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
+#include "mm/swap.h"
 
 /* Whether it counts that a folio was used lately. */
 enum regard { REGARD_USE, REGARD_NOTHING };
@@ -55,17 +60,23 @@ static enum judgment check_references(struct host *host, pfn_t frame, struct fol
 }
 
 /*
- * The content goes to where it belongs. The folio is unlocked meanwhile. True: it is locked again, and
- * clean as far as can be seen without judging the references. Linux: pageout, and what follows it.
+ * The content goes to where it belongs. The folio is unlocked meanwhile. True: it is locked
+ * again, and clean as far as can be seen without judging the references. Linux: pageout, and what
+ * follows it.
  */
 static bool write_out(struct host *host, pfn_t frame, struct folio *folio)
 {
 	struct file *file = folio_file(folio);
 
-	/* Others than the cache and we: they may write as well. Linux: is_page_cache_freeable. */
-	if (!file || folio_refcount(host, frame) != 2)
+	/* Others than a cache and we: they may write as well. Linux: is_page_cache_freeable. */
+	if (atomic_read(&folio->refcount) != 2)
 		return false;
-	file_pageout(file, frame);
+	if (file)
+		file_pageout(file, frame);
+	else if (atomic_read(&folio->flags) & FOLIO_SWAPCACHE)
+		swap_pageout(host, frame);
+	else
+		return false;
 	folio_lock(host, frame);
 	return !(atomic_read(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK));
 }
@@ -73,31 +84,45 @@ static bool write_out(struct host *host, pfn_t frame, struct folio *folio)
 /* The last word: nobody else has the folio, and nobody had who has written to it. */
 static bool let_go(struct host *host, pfn_t frame, struct folio *folio)
 {
-	/* Lazyfree, and discarded: ours is the only reference, or it has a user, who will free it. */
-	if (atomic_read(&folio->flags) & FOLIO_ANON)
-		return folio_freeze_clean(host, frame, 1);
-
+	uint32_t flags = atomic_read(&folio->flags);
 	struct file *file = folio_file(folio);
 
+	if (flags & FOLIO_SWAPCACHE)
+		return swap_remove_mapping(host, frame, 2);
+	/*
+	 * Lazyfree, and discarded: ours is the only reference, or it has a user, who will free
+	 * it.
+	 */
+	if (flags & FOLIO_ANON)
+		return !(flags & FOLIO_SWAPBACKED) && folio_freeze_clean(host, frame, 1);
 	return file && file_remove_mapping(file, frame, 2);
+}
+
+/* Linux: the part of shrink_folio_list before try_to_unmap. */
+static bool has_place_to_go(struct host *host, pfn_t frame, const struct folio *folio)
+{
+	uint32_t flags = atomic_read(&folio->flags);
+
+	/* What is larger than a page is not taken apart. */
+	if (flags & FOLIO_ORDER)
+		return false;
+	return !(flags & FOLIO_ANON) || !(flags & FOLIO_SWAPBACKED) || flags & FOLIO_SWAPCACHE ||
+	       swap_add(host, frame);
 }
 
 /* Of a locked folio that stays locked, but for one that is freed. */
 static enum outcome shrink_locked(struct host *host, pfn_t frame, struct folio *folio,
 				  enum judgment judgment)
 {
-	bool lazyfree = !(atomic_read(&folio->flags) & FOLIO_SWAPBACKED);
-
 	if (judgment == JUDGMENT_ACTIVATE)
 		return OUTCOME_ACTIVE;
 	if (judgment == JUDGMENT_KEEP)
 		return OUTCOME_KEPT;
-	/* There is no swap, and what is larger than a page is not taken apart. */
-	if (!lazyfree || atomic_read(&folio->flags) & FOLIO_ORDER)
+	if (!has_place_to_go(host, frame, folio))
 		return OUTCOME_ACTIVE;
-	if (folio_mapcount(host, frame))
+	if (atomic_read(&folio->mapcount))
 		folio_try_to_unmap(host, frame);
-	if (folio_mapcount(host, frame))
+	if (atomic_read(&folio->mapcount))
 		return OUTCOME_ACTIVE;
 	if (atomic_read(&folio->flags) & FOLIO_DIRTY &&
 	    (judgment == JUDGMENT_RECLAIM_CLEAN || !write_out(host, frame, folio)))
@@ -140,6 +165,7 @@ static uint64_t shrink(struct host *host, const pfn_t *frames, unsigned count, e
 			freed++;
 			continue;
 		}
+		swap_tidy(host, frames[i]);
 		if (outcome == OUTCOME_ACTIVE)
 			atomic_or(&page_folio(host, frames[i])->flags, FOLIO_ACTIVE);
 		lru_putback(host, frames[i]);
@@ -167,8 +193,8 @@ uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count)
 /* ------------------------------------------------------------------ the lists */
 
 /*
- * From the active list's end to the inactive one's beginning, used or not: A is cleared on the way, so the next
- * look tells whether the folio was used since. Linux: shrink_active_list.
+ * From the active list's end to the inactive one's beginning, used or not: A is cleared on the
+ * way, so the next look tells whether the folio was used since. Linux: shrink_active_list.
  */
 static void age(struct host *host, enum lru inactive, uint64_t most)
 {
@@ -191,13 +217,19 @@ static void age(struct host *host, enum lru inactive, uint64_t most)
 	}
 }
 
-/* A part of one pair of lists: all of it at priority 0. Linux: shrink_lruvec, shrink_inactive_list. */
+/*
+ * A part of one pair of lists: all of it at priority 0. Linux: shrink_lruvec,
+ * shrink_inactive_list.
+ */
 static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned priority, uint64_t wanted)
 {
 	pfn_t frames[LRU_CLUSTER];
 	uint64_t active = lru_folios(host, inactive + 1), freed = 0;
 
-	/* Linux: inactive_is_low, whose ratio grows with the square root of the size, from 1 at 1 GiB. */
+	/*
+	 * Linux: inactive_is_low, whose ratio grows with the square root of the size, from 1 at 1
+	 * GiB.
+	 */
 	if (lru_folios(host, inactive) < active)
 		age(host, inactive, active >> priority);
 	for (uint64_t left = lru_folios(host, inactive) >> priority; left && freed < wanted;) {
@@ -212,17 +244,33 @@ static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned prio
 	return freed;
 }
 
+/*
+ * Files first: what is clean costs nothing. Without room in swap anonymous pages are not looked
+ * at.
+ */
+static uint64_t shrink_all(struct host *host, unsigned priority, uint64_t wanted)
+{
+	uint64_t freed = shrink_lists(host, LRU_INACTIVE_FILE, priority, wanted);
+
+	if (freed < wanted && swap_has_room(host))
+		freed += shrink_lists(host, LRU_INACTIVE_ANON, priority, wanted - freed);
+	return freed;
+}
+
 uint64_t host_reclaim(struct host *host, uint64_t pages)
 {
-	/* Linux: DEF_PRIORITY; and the whole of it again if every folio had to be seen unused first. */
+	/*
+	 * Linux: DEF_PRIORITY; and the whole of it again if every folio had to be seen unused
+	 * first.
+	 */
 	enum { PRIORITIES = 12, MORE = 2 };
 	uint64_t freed = 0;
 
 	lru_drain(host);
 	for (unsigned round = 0; round <= PRIORITIES && freed < pages; round++)
-		freed += shrink_lists(host, LRU_INACTIVE_FILE, PRIORITIES - round, pages - freed);
+		freed += shrink_all(host, PRIORITIES - round, pages - freed);
 	for (unsigned round = 0; round < MORE && !freed; round++)
-		freed += shrink_lists(host, LRU_INACTIVE_FILE, 0, pages);
+		freed += shrink_all(host, 0, pages);
 	return freed;
 }
 

@@ -5,14 +5,15 @@
 #include "mm/lru.h"
 
 /*
- * These folios now, however lately they were used; each comes with a reference, which is taken over. Returns the
- * pages that were freed. No lock held. Linux: reclaim_pages, for MADV_PAGEOUT.
+ * These folios now, however lately they were used; each comes with a reference, which is taken
+ * over. Returns the pages that were freed. No lock held. Linux: reclaim_pages, for MADV_PAGEOUT.
  */
 uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count);
 
 /*
- * A fault of the space found no memory: true if there may be some now; false, and a line in the log that
- * says who wanted it. No lock held. Linux: direct reclaim, and out_of_memory, which would end a process.
+ * A fault of the space found no memory: true if there may be some now; false, and a line in the
+ * log that says who wanted it. No lock held. Linux: direct reclaim, and out_of_memory, which
+ * would end a process.
  */
 MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 
@@ -20,8 +21,8 @@ MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 unsigned folio_referenced(struct host *host, pfn_t frame);
 
 /*
- * Of a locked, isolated folio of 4 KiB: takes it from all who map it. Afterwards mapcount says whether it
- * could; what was lazyfree and is written again is SWAPBACKED. Linux: try_to_unmap.
+ * Of a locked, isolated folio of 4 KiB: takes it from all who map it. Afterwards mapcount says
+ * whether it could; what was lazyfree and is written again is SWAPBACKED. Linux: try_to_unmap.
  */
 void folio_try_to_unmap(struct host *host, pfn_t frame);
 

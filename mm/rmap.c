@@ -13,6 +13,7 @@
  */
 #include "mm/file.h"
 #include "mm/rmap.h"
+#include "mm/swap.h"
 #include "mm/tlb.h"
 
 /* The space behind `at` in the host's list, with a user more; `at` loses its own. NULL: the end. */
@@ -57,10 +58,11 @@ static bool visit_vma(struct space *space, const struct vma *vma, const struct f
 		      pfn_t head, const struct rmap *rmap) HOLDS(space->lock)
 {
 	const int64_t turn = INT64_C(1) << 32;
+	uint32_t number = folio_number(space->host, folio);
 	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
 	int64_t pages = (int64_t)((vma->end - vma->start) >> PAGE_SHIFT);
 
-	for (int64_t at = (uint32_t)(folio->index - (uint32_t)vma->first) - turn; at < pages;
+	for (int64_t at = (uint32_t)(number - (uint32_t)vma->first) - turn; at < pages;
 	     at += turn) {
 		int64_t first = at > 0 ? at : 0, last = at + (INT64_C(1) << order);
 

@@ -8,6 +8,7 @@
  * (tlb.h). Linux: gup_fast.
  */
 #include "mm/space.h"
+#include "mm/swap.h"
 
 static pte_slot_t *slot_in(pfn_t table, uint64_t address, unsigned level)
 {
@@ -122,6 +123,11 @@ static void account(struct space *space, uint64_t address, struct place place, p
 		     pte_keeps_page(new, level), content, gather);
 	if (pte_table(old, level))
 		gather_add(gather, pte_frame(old));
+	/* The new first: a slot that only changes its entry is not given up between. */
+	if (pte_is_swap(new))
+		swap_entry_comes(space->host, pte_swap_slot(new));
+	if (pte_is_swap(old))
+		swap_entry_goes(space->host, pte_swap_slot(old));
 	if (pte_is_empty(old) && !pte_is_empty(new))
 		table_of(space, slot)->entries++;
 	if (!pte_is_empty(old) && pte_is_empty(new))

@@ -1,6 +1,7 @@
 /*
- * What reclaim does to the entries of a folio: who has used it since the last time, and taking it from all
- * of them. Called by reclaim.c with the folio locked and isolated, so that no fault maps it meanwhile.
+ * What reclaim does to the entries of a folio: who has used it since the last time, and taking it
+ * from all of them. Called by reclaim.c with the folio locked and isolated, so that no fault maps
+ * it meanwhile.
  *
  * Linux: folio_referenced_one, try_to_unmap_one. The steps of the latter, for each entry:
  *
@@ -37,7 +38,10 @@ static bool entry_used(struct space *space, uint64_t address, struct place place
 		trace_step(space->host->trace, TRACE_PTE_MKOLD, address, was & ~PTE_A);
 		young = true;
 	}
-	/* Not "or": the listeners are asked in any case, and forget. Linux: ptep_clear_flush_young_notify. */
+	/*
+	 * Not "or": the listeners are asked in any case, and forget. Linux:
+	 * ptep_clear_flush_young_notify.
+	 */
 	return notifier_clear_flush_young(space, address, address + level_bytes(place.level)) ||
 	       young;
 }
@@ -69,9 +73,10 @@ unsigned folio_referenced(struct host *host, pfn_t frame)
 /* ------------------------------------------------------------------ unmapping */
 
 /*
- * Whether nobody needs what is there: read and never written since it became lazyfree. The entry is gone and
- * flushed, so no user can come by it any more; who came before has a reference, and may still write and mark. So
- * references are judged first, and dirty, which such a user sets before it puts its own, second.
+ * Whether nobody needs what is there: read and never written since it became lazyfree. The entry
+ * is gone and flushed, so no user can come by it any more; who came before has a reference, and
+ * may still write and mark. So references are judged first, and dirty, which such a user sets
+ * before it puts its own, second.
  */
 static bool may_discard(struct host *host, pfn_t frame, struct folio *folio)
 {
@@ -96,6 +101,21 @@ static void unmap_file_page(struct space *space, uint64_t address, struct place 
 	gather_finish(gather);
 }
 
+/*
+ * What stands in the place of an entry: a swap entry, nothing, or itself: then the folio has to
+ * stay.
+ */
+static pte_t remains(struct host *host, pfn_t frame, pte_t old)
+{
+	struct folio *folio = page_known(host, frame);
+	uint32_t flags = atomic_read(&folio->flags);
+
+	if (!(flags & FOLIO_SWAPBACKED))
+		return may_discard(host, frame, folio) ? pte_empty() : old;
+	check(flags & FOLIO_SWAPCACHE);
+	return (pte_t){ pte_swap(folio->index).bits | (old.bits & (PTE_OWN | PTE_SOFT)) };
+}
+
 static void unmap_anon_page(struct space *space, uint64_t address, struct place place,
 			    struct gather *gather) HOLDS(space->lock)
 {
@@ -105,7 +125,7 @@ static void unmap_anon_page(struct space *space, uint64_t address, struct place 
 	pte_t old = table_change(space, address, place, pte_migration(), CONTENT_MOVES, gather);
 
 	gather_flush(gather, address);
-	pte_t new = may_discard(host, frame, page_known(host, frame)) ? pte_empty() : old;
+	pte_t new = remains(host, frame, old);
 
 	if (pte_leaf(new, LEVEL_4K))
 		folio_get(host, frame);

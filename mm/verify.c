@@ -6,6 +6,7 @@
  */
 #include "mm/lru.h"
 #include "mm/space.h"
+#include "mm/swap.h"
 
 /* ------------------------------------------------------------------ the host */
 
@@ -186,6 +187,7 @@ void host_verify(struct host *host)
 	check(census.free_pages + census.kept_pages + census.used_pages == host->pages_total);
 	spin_unlock(&host->lock);
 	check_lru(host);
+	swap_verify(host);
 }
 
 /* ------------------------------------------------------------------ a space */
@@ -223,7 +225,9 @@ static uint64_t check_tables(const struct space *space, pfn_t table, unsigned le
 		if (pte_is_empty(entry))
 			continue;
 		entries++;
-		if (pte_table(entry, level)) {
+		if (pte_is_swap(entry)) {
+			check(level == LEVEL_4K);
+		} else if (pte_table(entry, level)) {
 			leaves += check_tables(space, pte_frame(entry), level - 1);
 		} else {
 			check(pte_keeps_page(entry, level) && level <= LEVEL_1G);
@@ -330,12 +334,28 @@ static void check_mapcounts(struct space *space) HOLDS(space->lock)
 			atomic_add(mapcount, 1);
 }
 
+static void check_swap_entry(const struct space *space, const struct walk *walk)
+	HOLDS_SHARED(space->lock)
+{
+	const struct vma *vma = vma_find(space, walk->start);
+
+	check(vma && (!vma->file || vma->sharing == SHARING_PRIVATE));
+	swap_verify_entry(space->host, pte_swap_slot(walk->place.pte), space->family,
+			  vma_page(vma, walk->start));
+}
+
 static void check_leaves(struct space *space, uint64_t leaves) HOLDS(space->lock)
 {
-	struct walk walk = { .end = SPACE_END };
+	struct walk walk = { .end = SPACE_END, .absent = true };
 
-	for (; walk_next(space, &walk); leaves--)
+	while (walk_next(space, &walk)) {
+		if (pte_is_swap(walk.place.pte))
+			check_swap_entry(space, &walk);
+		if (!pte_leaf(walk.place.pte, walk.place.level))
+			continue;
 		check_leaf(space, &walk);
+		leaves--;
+	}
 	check(!leaves);
 }
 

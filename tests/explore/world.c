@@ -52,6 +52,7 @@ void world_open(uint64_t pages, unsigned max_level)
 		ram.end = hpa(4 * WORLD_BYTES);
 	arena_clear(&ram, 1);
 	world.file = NULL;
+	world.store = NULL;
 	check(host_create(&ram, 1, &world.host) == STATUS_OK);
 	page_keep(world.host, 0);	/* scenarios of the lists say so */
 	world.watch = (struct page_watch){ may_alloc, allocated, freeing };
@@ -137,10 +138,12 @@ void world_verify(void)
 	host_verify(world.host);
 	ept_destroy(world.ept);
 	space_destroy(world.space);
-	if (world.file) {
+	if (world.host->swap)
+		check(host_swap_off(world.host) == STATUS_OK);
+	if (world.file)
 		check(file_destroy(world.file) == STATUS_OK);
+	if (world.store)
 		ram_store_destroy(world.store);
-	}
 	if (page_count_free(world.host) != world.pages_free)
 		port_panic("%lu pages are still in use after everything was torn down",
 			   world.pages_free - page_count_free(world.host));

@@ -4,6 +4,7 @@ A line is quoted as it stands in its file, without indentation. Where it stands 
 `within` names the function. Numbers (U12, I8) are the rules of ept/README.md and its likes.
 """
 from mutant import Mutant
+from reclaiming import RECLAIMING
 from sharing import SHARING
 
 FLUSH, FAULT, REGION = "unit/ept_flush:", "unit/ept_fault:", "unit/ept_region:"
@@ -1378,4 +1379,4 @@ IN_PLACE = [
 ]
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
-         FILES + AGING + SHARING + CLEANING + ADVICE + EXPLORED + IN_PLACE)
+         FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE)

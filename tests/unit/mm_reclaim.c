@@ -1,6 +1,6 @@
 /*
- * Reclaim: the lists, aging, and giving up a file's pages and lazyfree ones. Numbers in names are rows of the
- * propagation table; each order of steps is Linux's.
+ * Reclaim: the lists, aging, and giving up a file's pages and lazyfree ones. Numbers in names are
+ * rows of the propagation table; each order of steps is Linux's.
  */
 #include "mm/reclaim.h"
 #include "tests/unit/file_fixture.h"
@@ -130,6 +130,53 @@ static void two_touches_activate(void **state)
 	expect_lists(0, 0, 1, 1, 0);
 }
 
+static void damage_is_seen(void **state)
+{
+	static struct folio *folio;			/* static: they outlive a longjmp */
+	static struct lru_list *list;
+
+	(void)state;
+	map(BASE, 2 * PAGE_SIZE, LEVEL_4K);
+	put(BASE, 1);
+	put(BASE + PAGE_SIZE, 1);
+	lru_drain(host());
+	folio = folio_of(host(), frame_at(BASE));
+	list = &host()->lists[LRU_INACTIVE_ANON];
+
+	const struct { uint32_t *word; uint32_t value; const char *seen; } cases[] = {
+		{ &folio->flags.live, folio->flags.live ^ FOLIO_ACTIVE, "wanted[list]" },
+		{ &folio->flags.live, folio->flags.live ^ FOLIO_SWAPBACKED, "wanted[list]" },
+		{ &folio->flags.live, folio->flags.live ^ FOLIO_LRU, "wanted[list]" },
+		{ &folio->previous, NO_FRAME, "newer" },
+		{ &list->oldest, NO_FRAME, "oldest" },
+		{ &list->newest, (uint32_t)frame_at(BASE).raw, "newer" },
+	};
+	static unsigned i;
+	static uint32_t kept;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		kept = *cases[i].word;
+		*cases[i].word = cases[i].value;
+		assert_true(panics(host_verify(host()), cases[i].seen));
+		*cases[i].word = kept;
+		host()->lru_lock = (spinlock_t){ 0 };
+		host_verify(host());
+	}
+	list->folios++;
+	assert_true(panics(host_verify(host()), "folios"));
+	list->folios--;
+	host()->lru_lock = (spinlock_t){ 0 };
+	/* One that is on no list and says that it is. */
+	pfn_t frame;
+
+	assert_int_equal(folio_alloc(host(), ORDER_4K, &frame), STATUS_OK);
+	atomic_or(&folio_of(host(), frame)->flags, FOLIO_LRU);
+	assert_true(panics(host_verify(host()), "listed"));
+	host()->lru_lock = (spinlock_t){ 0 };
+	atomic_and(&folio_of(host(), frame)->flags, ~FOLIO_LRU);
+	folio_put(host(), frame);
+}
+
 /* ------------------------------------------------------------------ files */
 
 static void unused_pages_go_oldest_first(void **state)
@@ -184,7 +231,10 @@ static void used_pages_stay_longer(void **state)
 	assert_int_equal(flags_of(once) & (FOLIO_YOUNG | FOLIO_IDLE), 0);
 	folio_unlock(host(), once);
 	lru_putback(host(), once);
-	/* Nothing is used any more: in the end all of it goes, from the active list by the inactive one. */
+	/*
+	 * Nothing is used any more: in the end all of it goes, from the active list by the
+	 * inactive one.
+	 */
 	assert_int_equal(host_reclaim(host(), 9) + host_reclaim(host(), 9), 3);
 	expect_lists(0, 0, 0, 0, 0);
 }
@@ -207,7 +257,10 @@ static void order_of_a_clean_page(void **state)
 		     TRACE_FOLIO_FREE);
 }
 
-/* S53: dirty is taken, and judged, after the bracket in which every user was cut off. S96: nobody is marked accessed. */
+/*
+ * S53: dirty is taken, and judged, after the bracket in which every user was cut off. S96: nobody
+ * is marked accessed.
+ */
 static void s53_s96_order_of_a_dirty_page(void **state)
 {
 	(void)state;
@@ -495,7 +548,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		file_test(new_pages_wait_in_a_batch), file_test(the_last_put_takes_off),
-		file_test(two_touches_activate), file_test(unused_pages_go_oldest_first),
+		file_test(two_touches_activate), file_test(damage_is_seen),
+		file_test(unused_pages_go_oldest_first),
 		file_test(used_pages_stay_longer), file_test(order_of_a_clean_page),
 		file_test(s53_s96_order_of_a_dirty_page), file_test(all_who_map_it),
 		file_test(kept_while_somebody_needs_it), file_test(written_pages_are_next),
