@@ -1,6 +1,6 @@
 /*
  * A second process with the first one's memory. Called by whoever starts processes; takes the
- * parent's space->lock, then the child's: the one place where two are held.
+ * parent's space->lock, then the child's. (Besides it only rmap_lock_all holds two, in this order.)
  *
  * VMA after VMA (Linux: dup_mmap, copy_page_range):
  *

@@ -299,6 +299,15 @@ MUST_USE bool folio_try_get(struct host *host, pfn_t frame);
 MUST_USE bool folio_find(struct host *host, pfn_t frame, pfn_t *head);
 /* It becomes a process's, and nobody has seen it yet. Linux: folio_add_new_anon_rmap. */
 void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index);
+/*
+ * Of a locked folio to which the caller has a reference, and its mappings all others: every page becomes a
+ * folio of its own, with the entries, marks, and the name that it had. What nobody maps is freed. The one
+ * that holds `frame` stays locked, and has the caller's reference. STATUS_IN_USE: somebody else has one, or
+ * it is not a process's memory, or more than RMAP_SPACES map it; STATUS_NO_MEMORY: for tables; then
+ * it is whole, and only its entries may be smaller. Takes the lock of each space that maps it.
+ * Linux: split_huge_page.
+ */
+MUST_USE enum status folio_split(struct host *host, pfn_t frame);
 /* How idle the one is, the other is: it takes over the content. */
 void folio_copy_idle(struct host *host, pfn_t from, pfn_t to);
 /* Linux: folio_add_anon_rmap_pte, folio_remove_rmap_pte. Leaves change under space->lock. */

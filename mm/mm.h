@@ -342,6 +342,14 @@ MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t by
  */
 MUST_USE enum status space_split(struct space *space, hva_t start, uint64_t bytes);
 /*
+ * Every aligned 2 MiB inside the range that 512 small pages of the process's own map become one large leaf
+ * over one folio, contents kept; the VMA wants such leaves. What is not so, or is referenced by others
+ * (refcount != mapcount), stays. *collapsed counts large leaves, those before a STATUS_NO_MEMORY too.
+ * Takes space->lock. Linux: khugepaged, madvise(MADV_COLLAPSE).
+ */
+MUST_USE enum status space_collapse(struct space *space, hva_t start, uint64_t bytes,
+				    uint64_t *collapsed);
+/*
  * A bracket of invalidation (mm/notifier.h) that changes no primary entry: what a listener sees
  * of NUMA balancing or compaction that thinks better of it. The primary entries stay.
  */

@@ -14,7 +14,8 @@
  *
  * With P clear the CPU ignores the other bits (same section), and software forms stand there. Two keep
  * a page: `none`, whose VMA allows nothing, or that waits for a NUMA hinting fault (Linux: _PAGE_PROTNONE,
- * the G bit too). Others keep the place of one: MIGRATION alone, of a page on the move under the lock;
+ * the G bit too). Others keep the place of one: MIGRATION alone, of a page on the move under the lock, or
+ * with all that the leaf said, P and `none` where PWT and PCD were (a leaf that is parked);
  * SWAP and a slot in place of the frame; ONLY and a frame, lent to a device alone (Linux: migration
  * entry, swap entry, device exclusive entry).
  */
@@ -31,6 +32,8 @@ typedef struct { uint64_t live; } pte_slot_t;
 #define PTE_P		UINT64_C(0x001)
 #define PTE_W		UINT64_C(0x002)
 #define PTE_U		UINT64_C(0x004)
+#define PTE_WAS_P	UINT64_C(0x008)
+#define PTE_WAS_NONE	UINT64_C(0x010)
 #define PTE_A		UINT64_C(0x020)
 #define PTE_D		UINT64_C(0x040)
 #define PTE_PS		UINT64_C(0x080)
@@ -49,6 +52,24 @@ enum { ROOT_LEVEL = 4 };
 
 static inline pte_t pte_empty(void) { return (pte_t){ 0 }; }
 static inline pte_t pte_migration(void) { return (pte_t){ PTE_MIGRATION }; }
+/* A leaf of 4 KiB that no CPU can use until it is put back as it was. */
+static inline pte_t pte_parked(pte_t p)
+{
+	uint64_t was = (p.bits & PTE_P ? PTE_WAS_P : 0) | (p.bits & PTE_NONE ? PTE_WAS_NONE : 0);
+
+	return (pte_t){ (p.bits & ~(PTE_P | PTE_NONE)) | PTE_MIGRATION | was };
+}
+static inline bool pte_is_parked(pte_t p)
+{
+	return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_MIGRATION &&
+	       p.bits & (PTE_WAS_P | PTE_WAS_NONE);
+}
+static inline pte_t pte_unparked(pte_t p)
+{
+	uint64_t is = (p.bits & PTE_WAS_P ? PTE_P : 0) | (p.bits & PTE_WAS_NONE ? PTE_NONE : 0);
+
+	return (pte_t){ (p.bits & ~(PTE_MIGRATION | PTE_WAS_P | PTE_WAS_NONE)) | is };
+}
 static inline pte_t pte_swap(uint32_t slot)
 {
 	return (pte_t){ (uint64_t)slot << PAGE_SHIFT | PTE_SWAP };

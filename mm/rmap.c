@@ -142,6 +142,60 @@ void rmap_walk_mapping(struct file *file, uint64_t first, uint64_t pages, struct
 	}
 }
 
+/* ------------------------------------------------------------------ all at once */
+
+static bool find_one(struct space *space, uint64_t address, struct place place, void *argument)
+{
+	bool *found = argument;
+
+	(void)space;
+	(void)address;
+	(void)place;
+	*found = true;
+	return false;
+}
+
+bool rmap_lock_all(struct host *host, pfn_t frame, struct rmap_spaces *out) NOT_CHECKED
+{
+	pfn_t head = page_head(host, frame);
+
+	check(folio_is_locked(host, frame));
+	out->count = 0;
+	for (struct space *space = NULL; (space = next_space(host, space));) {
+		bool found = false;
+
+		write_lock(&space->lock);
+		rmap_visit(space, head, (struct rmap){ find_one, &found });
+		if (found && out->count < RMAP_SPACES) {
+			atomic_add(&space->users, 1);
+			out->at[out->count++] = space;
+			continue;
+		}
+		write_unlock(&space->lock);
+		if (found) {
+			space_put(space);
+			rmap_unlock_all(out);
+			return false;
+		}
+	}
+	return true;
+}
+
+void rmap_unlock_all(struct rmap_spaces *spaces) NOT_CHECKED
+{
+	while (spaces->count) {
+		struct space *space = spaces->at[--spaces->count];
+
+		write_unlock(&space->lock);
+		space_put(space);
+	}
+}
+
+void rmap_visit(struct space *space, pfn_t head, struct rmap rmap)
+{
+	(void)visit_space(space, head, &rmap);
+}
+
 /* ------------------------------------------------------------------ clean, and read-only */
 
 /*

@@ -25,6 +25,21 @@ struct rmap {
  * that named it before it was one. Linux: rmap_walk, and rmap_walk_ksm, which is not here.
  */
 void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap);
+
+/*
+ * For what must change all entries of a locked folio at once: the spaces that have some, locked exclusively
+ * in the order of the host's list, which has a parent before its child, as fork locks them.
+ */
+enum { RMAP_SPACES = 6 };
+struct rmap_spaces {
+	unsigned count;
+	struct space *at[RMAP_SPACES];
+};
+/* False: they are more than that, and none is locked. */
+MUST_USE bool rmap_lock_all(struct host *host, pfn_t frame, struct rmap_spaces *out);
+void rmap_unlock_all(struct rmap_spaces *spaces);
+/* The walk's part in one of them. */
+void rmap_visit(struct space *space, pfn_t head, struct rmap rmap) HOLDS(space->lock);
 /*
  * The same from a file's pages [first, first + pages): `visit` for each part of a shared VMA that shows some
  * of them, with its space locked exclusively. Linux: walk_page_mapping.

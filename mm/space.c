@@ -282,23 +282,13 @@ enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
 
 enum status space_split(struct space *space, hva_t start, uint64_t bytes)
 {
-	struct walk walk = { .at = start.raw, .end = start.raw + bytes };
 	enum status status = space_check_range(start, bytes);
 
 	if (status != STATUS_OK)
 		return status;
 
 	write_lock(&space->lock);
-	while (status == STATUS_OK && walk_next(space, &walk)) {
-		uint64_t at = walk.start > start.raw ? walk.start : start.raw;
-
-		if (walk.place.level == LEVEL_4K ||
-		    vma_find(space, walk.start)->kind == VMA_POOLED)
-			continue;
-		/* The border inside its pair of pages: no leaf across that is larger than 4 KiB. */
-		status = table_split(space, at | PAGE_SIZE);
-		walk.at = at;
-	}
+	status = table_split_all(space, start.raw, start.raw + bytes);
 	write_unlock(&space->lock);
 	return status;
 }

@@ -140,6 +140,9 @@ enum content {
 
 MUST_USE enum status table_create(struct space *space);
 struct place table_find(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock);
+/* The same, but no further down than `lowest`. */
+struct place table_find_at(const struct space *space, uint64_t address, unsigned lowest)
+	HOLDS_SHARED(space->lock);
 /* The slot of that level for the address, tables above it made; NULL: out of memory. */
 pte_slot_t *table_make(struct space *space, uint64_t address, unsigned level) HOLDS(space->lock);
 /*
@@ -170,6 +173,21 @@ pte_t table_adjust(struct space *space, uint64_t address, struct place place, ui
 		   uint64_t set) HOLDS(space->lock);
 /* Afterwards no leaf lies across the address. The translations stay as they are. */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
+/* Afterwards every leaf of [start, end) is one of 4 KiB. STATUS_NO_MEMORY: what is split by then stays so. */
+MUST_USE enum status table_split_all(struct space *space, uint64_t start, uint64_t end)
+	HOLDS(space->lock);
+/* The leaf is parked (pte.h), with the A and D that the CPU has set up to then. Its reference is `gather`'s. */
+void table_park(struct space *space, uint64_t address, struct place place, struct gather *gather)
+	HOLDS(space->lock);
+/*
+ * A table of leaves that is about to be one leaf. Detached, nobody finds a page by it (the flush is done), and
+ * its entries stand still. Then either it comes back, or `leaf` takes its place, with a reference of the
+ * caller's: the table and what its entries had are `gather`'s. Linux: pmdp_collapse_flush, pmd_populate.
+ */
+void table_detach(struct space *space, uint64_t address, struct place *table) HOLDS(space->lock);
+void table_attach(struct space *space, uint64_t address, struct place table) HOLDS(space->lock);
+void table_replace(struct space *space, uint64_t address, struct place table, pte_t leaf,
+		   struct gather *gather) HOLDS(space->lock);
 /* Empties [start, end), across which no leaf may lie. */
 void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
 	HOLDS(space->lock);

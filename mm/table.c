@@ -7,8 +7,8 @@
  * they are complete and freed by way of the gather. That is what a walk without the lock needs
  * (tlb.h). Linux: gup_fast.
  */
-#include "mm/space.h"
 #include "mm/swap.h"
+#include "mm/tlb.h"
 
 static pte_slot_t *slot_in(pfn_t table, uint64_t address, unsigned level)
 {
@@ -62,6 +62,11 @@ static struct place descend(const struct space *space, uint64_t address, unsigne
 struct place table_find(const struct space *space, uint64_t address)
 {
 	return descend(space, address, LEVEL_4K);
+}
+
+struct place table_find_at(const struct space *space, uint64_t address, unsigned lowest)
+{
+	return descend(space, address, lowest);
 }
 
 /* ------------------------------------------------------------------ the funnel */
@@ -207,6 +212,16 @@ pte_t table_adjust(struct space *space, uint64_t address, struct place place, ui
 	return old;
 }
 
+void table_park(struct space *space, uint64_t address, struct place place, struct gather *gather)
+{
+	pte_t old = place.pte;
+
+	/* A cmpxchg, since what is parked must say all that the CPU has set. */
+	while (!atomic_cmpxchg(place.slot, &old.bits, pte_parked(old).bits))
+		;
+	account(space, address, place, old, pte_parked(old), CONTENT_STAYS, gather);
+}
+
 /* Links a table; the entry changes only if it is still what the place says. */
 static bool link_table(struct space *space, uint64_t address, struct place *place, pfn_t table,
 		       struct gather *gather) HOLDS(space->lock)
@@ -293,6 +308,56 @@ enum status table_split(struct space *space, uint64_t address)
 		place = table_find(space, address);
 	}
 	return STATUS_OK;
+}
+
+enum status table_split_all(struct space *space, uint64_t start, uint64_t end)
+{
+	struct walk walk = { .at = start, .end = end };
+	enum status status = STATUS_OK;
+
+	while (status == STATUS_OK && walk_next(space, &walk)) {
+		uint64_t at = walk.start > start ? walk.start : start;
+
+		if (walk.place.level == LEVEL_4K ||
+		    vma_find(space, walk.start)->kind == VMA_POOLED)
+			continue;
+		/* The border inside its pair of pages: no leaf across that is larger than 4 KiB. */
+		status = table_split(space, at | PAGE_SIZE);
+		walk.at = at;
+	}
+	return status;
+}
+
+/* ------------------------------------------------------------------ a table for a leaf, and back */
+
+/* No count changes: the entry keeps a place, and the table is the caller's for now. */
+void table_detach(struct space *space, uint64_t address, struct place *table)
+{
+	/* The CPU may have set A in it since it was read. */
+	table->pte = (pte_t){ atomic_xchg(table->slot, pte_migration().bits) };
+	trace_step(space->host->trace, TRACE_PTE_CLEAR, address, table->pte.bits);
+	tlb_flush(space, address);
+}
+
+void table_attach(struct space *space, uint64_t address, struct place table)
+{
+	atomic_write(table.slot, table.pte.bits);
+	trace_step(space->host->trace, TRACE_PTE_SET, address, table.pte.bits);
+}
+
+void table_replace(struct space *space, uint64_t address, struct place table, pte_t leaf,
+		   struct gather *gather)
+{
+	pte_slot_t *slots = pfn_to_ptr(pte_frame(table.pte));
+
+	for (unsigned i = 0; i < 512; i++) {
+		struct place child = place_at(&slots[i], table.level - 1);
+
+		account(space, address + i * level_bytes(child.level), child, child.pte,
+			pte_empty(), CONTENT_STAYS, gather);
+	}
+	atomic_write(table.slot, leaf.bits);
+	account(space, address, table, table.pte, leaf, CONTENT_STAYS, gather);
 }
 
 /* ------------------------------------------------------------------ ranges */

@@ -21,6 +21,7 @@ enum status {
 	STATUS_LIMIT,		/* a fixed number of such things is used up */
 	STATUS_BAD_FORMAT,	/* a file or record that is not what it should be */
 	STATUS_UNSUPPORTED,	/* this CPU or machine can't */
+	STATUS_IN_USE,		/* somebody holds a reference, and may be using it */
 	STATUS_IO_ERROR,	/* a backing store can't be read or written there */
 };
 
@@ -36,6 +37,7 @@ static inline const char *status_name(enum status status)
 	case STATUS_LIMIT: return "limit reached";
 	case STATUS_BAD_FORMAT: return "bad format";
 	case STATUS_UNSUPPORTED: return "unsupported";
+	case STATUS_IN_USE: return "in use";
 	case STATUS_IO_ERROR: return "input or output error";
 	}
 	return "unknown status";
