@@ -14,6 +14,7 @@ static const struct job {
 	/* Deals with so many pages at most, and says with how many. */
 	uint64_t (*work)(struct host *host, uint64_t pages);
 } jobs[DAEMONS] = {
+	[DAEMON_RECLAIM] = { "reclaim", host_balance },
 	[DAEMON_FLUSH] = { "flush", host_flush },
 	[DAEMON_KSM] = { "ksm", ksm_scan },
 };

@@ -191,6 +191,7 @@ struct host {
 	struct daemon daemons[DAEMONS];
 
 	atomic64_t low, high;			/* watermarks, in free pages (host_balance) */
+	atomic32_t balancing;			/* it was below the low one, and is not yet at the high one */
 
 	spinlock_t lru_lock;
 	struct lru_list lists[LRU_LISTS];	/* under lru_lock (lru.h), as are the links of who is on one */

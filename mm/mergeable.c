@@ -65,7 +65,7 @@ static enum status advise(struct space *space, uint64_t start, uint64_t end, boo
 	enum status status;
 
 	write_lock(&space->lock);
-	status = vma_all(space, start, end) ? vma_reserve(space) : STATUS_NOT_FOUND;
+	status = vma_all(space, start, end) ? space_prepare(space, start, end) : STATUS_NOT_FOUND;
 	if (status == STATUS_OK)
 		vma_set_mergeable(space, start, end, mergeable);
 	write_unlock(&space->lock);

@@ -114,12 +114,12 @@ bool folio_accessed(struct host *host, pfn_t frame);
  */
 uint64_t host_reclaim(struct host *host, uint64_t pages);
 /*
- * host_balance, if fewer than `low` pages are free, reclaims until `high` are, or no more can be found,
- * and returns how many it has freed: what a background task calls again and again. Zero, as at first: never.
+ * host_balance, once fewer than `low` pages are free, reclaims until `high` are or no more can be found, about
+ * `most` pages a call, and returns how many: what a background task calls again and again. Zero, as at first: never.
  * STATUS_BAD_RANGE: low is above high. Linux: kswapd, balance_pgdat.
  */
 MUST_USE enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high);
-uint64_t host_balance(struct host *host);
+uint64_t host_balance(struct host *host, uint64_t most);
 
 /*
  * From now on anonymous pages may go to the store's first `pages` pages. Nobody else uses the host meanwhile, nor

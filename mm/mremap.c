@@ -114,11 +114,7 @@ static enum status prepare(struct space *space, struct move *move) HOLDS(space->
 		return STATUS_NOT_FOUND;
 	if (vma_any(space, move->to, move->to + (move->end - move->from)))
 		return STATUS_EXISTS;
-	status = vma_reserve(space);
-	if (status == STATUS_OK)
-		status = table_split(space, move->from);
-	if (status == STATUS_OK)
-		status = table_split(space, move->end);
+	status = space_prepare(space, move->from, move->end);
 	if (status == STATUS_OK)
 		status = split_misfits(space, move);
 	return status == STATUS_OK ? make_room(space, move) : status;

@@ -301,12 +301,20 @@ enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high)
 	return STATUS_OK;
 }
 
-uint64_t host_balance(struct host *host)
+/* Once awake, on until the high one is reached: Linux, kswapd_try_to_sleep, pgdat_balanced. */
+uint64_t host_balance(struct host *host, uint64_t most)
 {
 	struct host_stats stats;
 
 	host_read_stats(host, &stats);
-	if (stats.pages_free >= atomic_read(&host->low))
+	if (stats.pages_free < atomic_read(&host->low))
+		atomic_write(&host->balancing, 1);
+	if (stats.pages_free >= atomic_read(&host->high))
+		atomic_write(&host->balancing, 0);
+	if (!atomic_read(&host->balancing))
 		return 0;
-	return host_reclaim(host, atomic_read(&host->high) - stats.pages_free);
+
+	uint64_t missing = atomic_read(&host->high) - stats.pages_free;
+
+	return host_reclaim(host, missing < most ? missing : most);
 }

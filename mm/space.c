@@ -157,10 +157,18 @@ enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
 					   .file = file, .first = first, .sharing = sharing });
 }
 
-static bool may_cut(const struct space *space, uint64_t start, uint64_t end)
-	HOLDS_SHARED(space->lock)
+enum status space_prepare(struct space *space, uint64_t start, uint64_t end)
 {
-	return vma_may_cut(space, start) && vma_may_cut(space, end);
+	enum status status;
+
+	if (!vma_may_cut(space, start) || !vma_may_cut(space, end))
+		return STATUS_BAD_RANGE;
+	status = vma_reserve(space);
+	if (status == STATUS_OK)
+		status = table_split(space, start);
+	if (status == STATUS_OK)
+		status = table_split(space, end);
+	return status;
 }
 
 enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum advice advice)
@@ -172,24 +180,11 @@ enum status space_advise(struct space *space, hva_t start, uint64_t bytes, enum 
 		return status;
 
 	write_lock(&space->lock);
-	status = vma_all(space, start.raw, end) ? vma_reserve(space) : STATUS_NOT_FOUND;
-	if (status == STATUS_OK && !may_cut(space, start.raw, end))
-		status = STATUS_BAD_RANGE;
+	status = vma_all(space, start.raw, end) ? space_prepare(space, start.raw, end)
+						: STATUS_NOT_FOUND;
 	if (status == STATUS_OK)
 		vma_advise(space, start.raw, end, advice);
 	write_unlock(&space->lock);
-	return status;
-}
-
-/* All memory that a change of [start, end) may need. */
-static enum status prepare(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock)
-{
-	enum status status = may_cut(space, start, end) ? vma_reserve(space) : STATUS_BAD_RANGE;
-
-	if (status == STATUS_OK)
-		status = table_split(space, start);
-	if (status == STATUS_OK)
-		status = table_split(space, end);
 	return status;
 }
 
@@ -228,7 +223,7 @@ static enum status take_away(struct space *space, hva_t start, uint64_t bytes,
 	if (event == EVENT_CLEAR && !may_discard(space, start.raw, end)) {
 		status = STATUS_BAD_RANGE;
 	} else if (vma_any(space, start.raw, end)) {
-		status = prepare(space, start.raw, end);
+		status = space_prepare(space, start.raw, end);
 		if (status == STATUS_OK) {
 			space_zap(space, start.raw, end, event);
 			if (event == EVENT_UNMAP)
@@ -272,7 +267,7 @@ enum status space_protect(struct space *space, hva_t start, uint64_t bytes,
 		return status;
 
 	write_lock(&space->lock);
-	status = vma_all(space, start.raw, end) ? prepare(space, start.raw, end)
+	status = vma_all(space, start.raw, end) ? space_prepare(space, start.raw, end)
 						: STATUS_NOT_FOUND;
 	if (status == STATUS_OK)
 		change_rights(space, start.raw, end, protection);

@@ -56,6 +56,14 @@ void space_zap(struct space *space, uint64_t start, uint64_t end, enum mm_event 
 /* STATUS_BAD_RANGE unless [start, start + bytes) is whole pages of [0, SPACE_END), at least one. */
 MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);
 
+/*
+ * All memory that a change of the VMAs of [start, end) may need; afterwards no leaf lies across the range's
+ * ends, as none may lie across a VMA's. STATUS_NO_MEMORY: nothing but splits has happened; STATUS_BAD_RANGE: an
+ * end cuts a page of a pool.
+ */
+MUST_USE enum status space_prepare(struct space *space, uint64_t start, uint64_t end)
+	HOLDS(space->lock);
+
 /* ------------------------------------------------------------------ vma.c */
 
 /* The first VMA that ends above the address: vma_count when there is none. */

@@ -306,6 +306,48 @@ static void tracks_idleness(void)
 	assert_int_equal(idle_read(arena.host, first, 64, &idle), STATUS_OK);
 }
 
+static void merges(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	(void)done(space_merge(pick.process->space, start_of(pick), bytes_of(pick)));
+}
+
+static void unmerges(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	(void)done(space_unmerge(pick.process->space, start_of(pick), bytes_of(pick)));
+}
+
+static void scans(void) { (void)ksm_scan(arena.host, 1 + below(200)); }
+
+/* Equal pages for the scan: a few values, over and over. */
+static void process_stores_equal(void)
+{
+	struct pick pick = pick_range(any_process());
+	uint64_t value = 1 + below(3);
+
+	for (; pick.count; pick.count--, pick.page++)
+		if (done(space_write(pick.process->space, start_of(pick), &value, sizeof(value))))
+			stored(pick, value);
+}
+
+/* Away, used there, and back: also through what fails on the way. */
+static void moves(void)
+{
+	struct pick pick = pick_page(any_process());
+	hva_t away = hva(BASE - MIB);
+	uint64_t value = ++next_value;
+
+	if (!done(space_move(pick.process->space, start_of(pick), PAGE_SIZE, away)))
+		return;
+	if (done(space_write(pick.process->space, away, &value, sizeof(value))))
+		stored(pick, value);
+	while (!done(space_move(pick.process->space, away, PAGE_SIZE, start_of(pick))))
+		;
+}
+
 static void forks(void)
 {
 	struct process *parent = any_process(), *child = &processes[below(PROCESSES)];
@@ -348,6 +390,11 @@ static const struct operation {
 	{ "flushes", flushes, 3 },
 	{ "reclaims", reclaims, 4 },
 	{ "tracks idleness", tracks_idleness, 2 },
+	{ "merges", merges, 2 },
+	{ "unmerges", unmerges, 1 },
+	{ "scans", scans, 2 },
+	{ "process stores equal", process_stores_equal, 2 },
+	{ "moves", moves, 2 },
 	{ "forks", forks, 2 },
 	{ "ends", ends, 1 },
 };
@@ -394,6 +441,7 @@ static void open_life(void)
 	memset(processes, 0, sizeof(processes));
 	memset(on_file, 0, sizeof(on_file));
 	arena_open(&arena, 32);
+	assert_int_equal(ksm_start(arena.host, 1024), STATUS_OK);
 	assert_int_equal(ram_store_create(arena.host, FILE_PAGES, &store), STATUS_OK);
 	fill_store();
 	assert_int_equal(file_create(arena.host, ram_store_of(store), FILE_PAGES, &file), STATUS_OK);
@@ -444,6 +492,8 @@ static void close_life(void)
 			space_destroy(processes[i].space);
 	assert_int_equal(file_destroy(file), STATUS_OK);
 	ram_store_destroy(store);
+	(void)ksm_scan(arena.host, 1);
+	ksm_stop(arena.host);
 	arena_close(&arena);
 }
 

@@ -89,6 +89,37 @@ static void nobody_waits_for_ever(void **state)
 	assert_int_equal(file_destroy(other), STATUS_OK);
 }
 
+/* From the low watermark to the high one, at its rate, and no further. */
+static void reclaimer_keeps_the_watermark(void **state)
+{
+	const struct daemon_rate rate = { 0, 3 };
+	uint64_t value, now = 0;
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ, SHARING_SHARED);
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_int_equal(space_read(space, hva(BASE + page * PAGE_SIZE), &value,
+					    sizeof(value)), STATUS_OK);
+	assert_int_equal(daemon_start(arena.host, DAEMON_RECLAIM, rate), STATUS_OK);
+	assert_true(daemon_step(arena.host, DAEMON_RECLAIM, now++));
+	assert_int_equal(stats().cached, PAGES);
+
+	uint64_t before = pages_free();
+
+	assert_int_equal(host_set_watermarks(arena.host, before + 1, before + 8), STATUS_OK);
+	assert_true(daemon_step(arena.host, DAEMON_RECLAIM, now++));
+	assert_true(pages_free() >= before + 3);
+	for (unsigned i = 0; i < PAGES && pages_free() < before + 8; i++)
+		assert_true(daemon_step(arena.host, DAEMON_RECLAIM, now++));
+	assert_true(pages_free() >= before + 8);
+	uint64_t cached = stats().cached;
+
+	assert_true(daemon_step(arena.host, DAEMON_RECLAIM, now++));
+	assert_int_equal(stats().cached, cached);
+	daemon_stop(arena.host, DAEMON_RECLAIM);
+	assert_int_equal(host_set_watermarks(arena.host, 0, 0), STATUS_OK);
+}
+
 /* ------------------------------------------------------------------ on a thread */
 
 static atomic32_t over;
@@ -134,7 +165,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		file_test(keeps_its_rate), file_test(start_and_stop),
-		file_test(nobody_waits_for_ever), file_test(flusher_on_a_thread),
+		file_test(nobody_waits_for_ever), file_test(reclaimer_keeps_the_watermark),
+		file_test(flusher_on_a_thread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

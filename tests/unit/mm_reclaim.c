@@ -532,16 +532,16 @@ static void watermarks(void **state)
 	}
 	uint64_t free_now = pages_free();
 
-	assert_int_equal(host_balance(host()), 0);
+	assert_int_equal(host_balance(host(), UINT64_MAX), 0);
 	assert_int_equal(host_set_watermarks(host(), 2, 1), STATUS_BAD_RANGE);
 	assert_int_equal(host_set_watermarks(host(), free_now, free_now + 3), STATUS_OK);
-	assert_int_equal(host_balance(host()), 0);
+	assert_int_equal(host_balance(host(), UINT64_MAX), 0);
 	assert_int_equal(host_set_watermarks(host(), free_now + 1, free_now + 3), STATUS_OK);
-	uint64_t freed = host_balance(host());
+	uint64_t freed = host_balance(host(), UINT64_MAX);
 
 	assert_in_range(freed, 3, 3 + PAGES / 4);
 	assert_int_equal(pages_free(), free_now + freed);
-	assert_int_equal(host_balance(host()), 0);
+	assert_int_equal(host_balance(host(), UINT64_MAX), 0);
 }
 
 int main(void)

@@ -393,6 +393,18 @@ static void two_spaces(void **state)
 	space_destroy(other);
 }
 
+/* A part of a large page: no leaf lies across a VMA's end. */
+static void advice_splits_leaves(void **state)
+{
+	(void)state;
+	map(BASE, 2 * MIB, LEVEL_2M);
+	look_up(BASE, ACCESS_WRITE);
+	assert_int_equal(space_advise(space, hva(BASE + PAGE_SIZE), PAGE_SIZE, ADVICE_RANDOM), STATUS_OK);
+	assert_int_equal(entry(BASE).level, LEVEL_4K);
+	assert_int_equal(space_merge(space, hva(BASE + MIB), PAGE_SIZE), STATUS_OK);
+	space_verify(space);
+}
+
 #define IN_SPACE(test) cmocka_unit_test_setup_teardown(test, open_space, close_space)
 
 int main(void)
@@ -410,7 +422,7 @@ int main(void)
 		IN_SPACE(frames_and_tables_come_back),
 		IN_SPACE(discard_finds_zeros),
 		IN_SPACE(rights),
-		IN_SPACE(vmas_split_and_merge),
+		IN_SPACE(vmas_split_and_merge), IN_SPACE(advice_splits_leaves),
 		IN_SPACE(many_vmas),
 		IN_SPACE(migration),
 		IN_SPACE(old_frame_is_poisoned),
