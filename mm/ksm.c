@@ -157,9 +157,12 @@ static bool exchange(const struct candidate *candidate, pfn_t merged)
 	write_lock(&candidate->space->lock);
 	still = find_again(candidate, &place) && !pte_writable(place.pte);
 	if (still) {
+		pte_t leaf = pte_make_leaf(merged, LEVEL_4K, PROTECTION_READ);
+
+		/* Linux's replace_page forgets it. */
+		leaf.bits |= place.pte.bits & PTE_SOFT;
 		folio_get(candidate->space->host, merged);
-		page_replace(candidate->space, candidate->address, place,
-			     pte_make_leaf(merged, LEVEL_4K, PROTECTION_READ), EVENT_CLEAR);
+		page_replace(candidate->space, candidate->address, place, leaf, EVENT_CLEAR);
 	}
 	write_unlock(&candidate->space->lock);
 	return still;

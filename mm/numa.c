@@ -58,8 +58,16 @@ static bool alloc_here(struct host *host, pfn_t *out)
 
 /* ------------------------------------------------------------------ taking the rights */
 
-/* Where nothing is allowed, a page that waits could not be told from one that nobody may use. */
-static bool may_hint(const struct vma *vma) { return vma->protection != PROTECTION_NONE; }
+/*
+ * Where nothing is allowed, a page that waits could not be told from one that nobody may use. Linux:
+ * vma_migratable, and no hugetlb.
+ */
+static bool may_hint(const struct vma *vma)
+{
+	if (vma->kind != VMA_PAGED)
+		return false;
+	return vma->protection != PROTECTION_NONE;
+}
 
 /* Linux: what change_pte_range passes over for MM_CP_PROT_NUMA. */
 static bool worth_hinting(const struct space *space, const struct vma *vma, struct place place)

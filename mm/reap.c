@@ -23,13 +23,19 @@ static bool reap_vma(struct space *space, const struct vma *vma) HOLDS(space->lo
 	return true;
 }
 
+/* Linux: can_madv_lru_vma. */
+static bool may_reap(const struct vma *vma)
+{
+	return vma->kind == VMA_PAGED && vma->sharing == SHARING_PRIVATE;
+}
+
 bool space_reap(struct space *space)
 {
 	bool all = true;
 
 	write_lock(&space->lock);
 	for (unsigned i = 0; i < space->vma_count; i++)
-		if (space->vmas[i].sharing == SHARING_PRIVATE)
+		if (may_reap(&space->vmas[i]))
 			all &= reap_vma(space, &space->vmas[i]);
 	write_unlock(&space->lock);
 	return all;

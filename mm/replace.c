@@ -95,6 +95,8 @@ static enum status check_patch(const struct space *space, uint64_t address)
 
 	if (!vma)
 		return STATUS_NOT_FOUND;
+	if (vma->kind != VMA_PAGED)
+		return STATUS_NO_ACCESS;
 	return vma->protection == PROTECTION_READ && vma->sharing == SHARING_PRIVATE
 		       ? STATUS_OK : STATUS_NO_ACCESS;
 }
@@ -116,7 +118,7 @@ static enum status put_in(struct space *space, uint64_t address, pfn_t old, pfn_
 		return STATUS_OK;
 	folio_make_anon(space->host, copy, space->family,
 			vma_page(vma_find(space, address), address));
-	leaf.bits |= PTE_OWN;
+	leaf.bits |= PTE_OWN | PTE_SOFT;
 	page_replace(space, address, place, leaf, EVENT_CLEAR);
 	lru_add(space->host, copy);
 	*done = true;
@@ -184,7 +186,7 @@ enum status space_insert_page(struct space *space, hva_t address, pfn_t frame)
 		return status;
 	write_lock(&space->lock);
 	vma = vma_find(space, address.raw);
-	if (!vma || vma->file)
+	if (!vma || vma->file || vma->kind != VMA_PAGED)
 		status = STATUS_NOT_FOUND;
 	else if (!pte_is_empty(table_find(space, address.raw).pte))
 		status = STATUS_EXISTS;
@@ -197,7 +199,7 @@ enum status space_insert_page(struct space *space, hva_t address, pfn_t frame)
 		pte_t leaf = pte_make_leaf(frame, LEVEL_4K, vma->protection);
 
 		folio_make_anon(space->host, frame, space->family, vma_page(vma, address.raw));
-		leaf.bits |= PTE_OWN | PTE_D;
+		leaf.bits |= PTE_OWN | PTE_SOFT | PTE_D;
 		table_change(space, address.raw, (struct place){ slot, pte_empty(), LEVEL_4K },
 			     leaf, CONTENT_STAYS, &gather);
 		lru_add(space->host, frame);

@@ -179,7 +179,10 @@ pte_t table_take_bits(struct space *space, uint64_t address, struct place place,
  */
 pte_t table_adjust(struct space *space, uint64_t address, struct place place, uint64_t clear,
 		   uint64_t set) HOLDS(space->lock);
-/* Afterwards no leaf lies across the address. The translations stay as they are. */
+/*
+ * Afterwards no leaf lies across the address. The translations stay as they are. STATUS_NO_MEMORY; STATUS_BAD_RANGE:
+ * it would cut a page of a pool.
+ */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
 /* Afterwards every leaf of [start, end) is one of 4 KiB. STATUS_NO_MEMORY: what is split by then stays so. */
 MUST_USE enum status table_split_all(struct space *space, uint64_t start, uint64_t end)

@@ -301,6 +301,9 @@ enum status table_split(struct space *space, uint64_t address)
 	struct place place = table_find(space, address);
 
 	while (pte_leaf(place.pte, place.level) && address & (level_bytes(place.level) - 1)) {
+		if (!vma_may_cut(space, address))
+			return STATUS_BAD_RANGE;
+
 		enum status status = split_leaf(space, address, place);
 
 		if (status != STATUS_OK)

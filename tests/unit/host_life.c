@@ -30,11 +30,14 @@ enum {
 	SMALL = 48,			/* anonymous pages in leaves of 4 KiB */
 	LARGE = 1024,			/* in leaves of 2 MiB, at first */
 	FILE_PAGES = 16,		/* shown twice: shared, and private */
-	PAGES = SMALL + LARGE + 2 * FILE_PAGES,
+	SECRET = 16,
+	POOLED = 1024,			/* two pages of a pool */
+	SWAP_PAGES = 300,
 };
-static const uint64_t places[] = { BASE, BASE + 2 * MIB, BASE + 8 * MIB, BASE + 9 * MIB };
-enum part { PART_SMALL, PART_LARGE, PART_SHARED, PART_PRIVATE, PARTS };
-static const unsigned part_pages[] = { SMALL, LARGE, FILE_PAGES, FILE_PAGES };
+static const uint64_t places[] = { BASE, BASE + 2 * MIB, BASE + 8 * MIB, BASE + 9 * MIB,
+				   BASE + 10 * MIB, BASE + 12 * MIB };
+enum part { PART_SMALL, PART_LARGE, PART_SHARED, PART_PRIVATE, PART_SECRET, PART_POOLED, PARTS };
+static const unsigned part_pages[] = { SMALL, LARGE, FILE_PAGES, FILE_PAGES, SECRET, POOLED };
 
 /* What a page's first word may be. */
 struct cell {
@@ -45,13 +48,16 @@ struct cell {
 
 struct process {
 	struct space *space;		/* NULL: there is none */
+	bool forked;			/* without the parts that are not inherited */
 	struct cell cells[PARTS][LARGE];
+	bool written[PARTS][LARGE];	/* since space_clear_soft_dirty */
 };
 
 static struct arena arena;
 static struct process processes[PROCESSES];
 static struct cell on_file[FILE_PAGES];
-static struct ram_store *store;
+static struct ram_store *store, *swap;
+static struct pool *pool;
 static struct file *file;
 static struct ept *ept;			/* of the first process */
 static struct soft_cpu guest;
@@ -83,9 +89,14 @@ static struct process *any_process(void)
 	return process;
 }
 
+/* What is secret or of a pool says no to much, and a child has neither. */
+static bool may_refuse;
+
 static struct pick pick_page(struct process *process)
 {
 	struct pick pick = { .process = process, .part = (enum part)below(PARTS), .count = 1 };
+
+	may_refuse = pick.part >= PART_SECRET;
 
 	pick.page = (unsigned)below(part_pages[pick.part]);
 	return pick;
@@ -130,6 +141,11 @@ static void stored(struct pick pick, uint64_t value)
 	cell->or_zero = false;
 }
 
+static void written(struct pick pick)
+{
+	pick.process->written[pick.part][pick.page] = true;
+}
+
 static void found(struct pick pick, uint64_t value)
 {
 	struct cell *cell = cell_of(pick);
@@ -145,16 +161,19 @@ static void found(struct pick pick, uint64_t value)
 /* Zeros, or what the file has. */
 static void forgotten(struct pick pick)
 {
-	for (unsigned i = 0; i < pick.count; i++)
+	for (unsigned i = 0; i < pick.count; i++) {
 		if (pick.part != PART_SHARED)
 			pick.process->cells[pick.part][pick.page + i] = (struct cell){ 0 };
+		pick.process->written[pick.part][pick.page + i] = false;
+	}
 }
 
 /* ------------------------------------------------------------------ operations */
 
 static bool done(enum status status)
 {
-	assert_true(status == STATUS_OK || status == STATUS_NO_MEMORY);
+	if (status != STATUS_OK && status != STATUS_NO_MEMORY && !may_refuse)
+		fail_msg("%s", status_name(status));
 	return status == STATUS_OK;
 }
 
@@ -163,8 +182,10 @@ static void process_stores(void)
 	struct pick pick = pick_page(any_process());
 	uint64_t value = ++next_value;
 
-	if (done(space_write(pick.process->space, start_of(pick), &value, sizeof(value))))
+	if (done(space_write(pick.process->space, start_of(pick), &value, sizeof(value)))) {
 		stored(pick, value);
+		written(pick);
+	}
 }
 
 static void process_loads(void)
@@ -183,7 +204,8 @@ static gpa_t guest_address(struct pick pick)
 
 static bool allowed(enum fault_result result)
 {
-	assert_true(result == FAULT_FIXED || result == FAULT_NO_MEMORY);
+	if (result != FAULT_FIXED && result != FAULT_NO_MEMORY && !may_refuse)
+		fail_msg("the guest's access: %u", result);
 	return result == FAULT_FIXED;
 }
 
@@ -193,8 +215,11 @@ static void guest_stores(void)
 	uint64_t value = ++next_value;
 
 	port_set_cpu(GUEST_CPU);
-	if (allowed(soft_store(&guest, guest_address(pick), value)))
+	if (allowed(soft_store(&guest, guest_address(pick), value))) {
+		assert_true(pick.part != PART_SECRET);
 		stored(pick, value);
+		written(pick);
+	}
 	port_set_cpu(0);
 }
 
@@ -222,8 +247,10 @@ static void device_reads(void)
 	struct pick pick = pick_page(any_process());
 	struct mm_page page;
 
-	if (!done(gup_get(pick.process->space, start_of(pick), 0, &page)))
+	if (!done(below(2) ? gup_get(pick.process->space, start_of(pick), 0, &page)
+			   : gup_get_fast(pick.process->space, start_of(pick), 0, &page)))
 		return;
+	assert_true(pick.part != PART_SECRET);
 	found(pick, *(const uint64_t *)pfn_to_ptr(page.frame));
 	gup_put(arena.host, page.frame);
 }
@@ -256,7 +283,7 @@ static void protects(void)
 			       (enum protection)below(3))))
 		arena_fail_after(&arena, -1);
 	while (!done(space_protect(pick.process->space, start_of(pick), bytes_of(pick),
-				   PROTECTION_READ_WRITE)))
+				   PROTECTION_READ_WRITE)) && !may_refuse)
 		;
 }
 
@@ -281,6 +308,139 @@ static void invalidates(void)
 
 	assert_int_equal(space_invalidate(pick.process->space, start_of(pick), bytes_of(pick)),
 			 STATUS_OK);
+}
+
+static void frees_lazily(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	may_refuse = pick.part > PART_LARGE;
+	if (!done(space_lazyfree(pick.process->space, start_of(pick), bytes_of(pick))))
+		return;
+	for (unsigned i = 0; i < pick.count && pick.part <= PART_LARGE; i++) {
+		pick.process->cells[pick.part][pick.page + i].or_zero = true;
+		pick.process->written[pick.part][pick.page + i] = false;
+	}
+}
+
+static void cools(void)
+{
+	struct pick pick = pick_range(any_process());
+
+	(void)done(space_cool(pick.process->space, start_of(pick), bytes_of(pick)));
+}
+
+static void pages_out(void)
+{
+	struct pick pick = pick_range(any_process());
+	uint64_t freed;
+
+	(void)done(space_page_out(pick.process->space, start_of(pick), bytes_of(pick), &freed));
+}
+
+static void collapses(void)
+{
+	struct process *process = any_process();
+	uint64_t collapsed;
+
+	may_refuse = false;
+	(void)done(space_collapse(process->space, hva(places[PART_LARGE]), LARGE * PAGE_SIZE,
+				  &collapsed));
+}
+
+static void splits_folio(void)
+{
+	struct pick pick = pick_page(any_process());
+	struct mm_page page;
+
+	may_refuse = true;
+	if (!done(gup_get(pick.process->space, start_of(pick), 0, &page)))
+		return;
+	folio_lock(arena.host, page.frame);
+	(void)done(folio_split(arena.host, page.frame));
+	folio_unlock(arena.host, page.frame);
+	gup_put(arena.host, page.frame);
+}
+
+static void hints(void)
+{
+	struct pick pick = pick_range(any_process());
+	enum hinting how = below(2) ? HINT_EACH_2M : HINT_AT_ONCE;
+
+	if (below(4))
+		(void)done(space_hint(pick.process->space, start_of(pick), bytes_of(pick), how));
+	else
+		(void)done(space_scan(pick.process->space, 1 + below(100), how));
+}
+
+static void clears_soft_dirty(void)
+{
+	struct process *process = any_process();
+
+	space_clear_soft_dirty(process->space);
+	memset(process->written, 0, sizeof(process->written));
+}
+
+/* What the process has written says so: in its own memory, for a file's page may have left it since. */
+static void check_soft_dirty(struct process *process)
+{
+	bool marked;
+
+	for (unsigned part = PART_SMALL; part <= PART_LARGE; part++)
+		for (unsigned page = 0; page < part_pages[part]; page++) {
+			struct pick pick = { process, part, page, 1 };
+
+			assert_int_equal(space_soft_dirty(process->space, start_of(pick), &marked),
+					 STATUS_OK);
+			if (process->written[part][page] && !marked)
+				fail_msg("part %u page %u: written, and not soft dirty", part, page);
+		}
+}
+
+static void device_takes_alone(void)
+{
+	struct pick pick = pick_page(any_process());
+	pfn_t frame;
+
+	may_refuse = pick.part >= PART_SHARED;
+	if (!done(space_make_exclusive(pick.process->space, start_of(pick), &frame, &frame)))
+		return;
+	*(uint64_t *)pfn_to_ptr(frame) = ++next_value;
+	stored(pick, next_value);
+	exclusive_done(arena.host, frame);
+}
+
+static void records_clean(void)
+{
+	struct clean_record record = { .bitmap = &(uint64_t){ 0 } };
+	uint64_t count;
+
+	assert_int_equal(file_clean_record(file, 0, FILE_PAGES, &record, &count), STATUS_OK);
+}
+
+static void protects_file(void)
+{
+	uint64_t count;
+
+	assert_int_equal(file_write_protect(file, below(FILE_PAGES), 1, &count), STATUS_OK);
+}
+
+static void looks_up(void)
+{
+	struct pick pick = pick_page(any_process());
+	enum access access = below(2) ? ACCESS_READ : ACCESS_WRITE;
+	struct mm_page page;
+	unsigned flags = (unsigned)below(8);
+
+	if (!done(mm_lookup_with(pick.process->space, start_of(pick), access, flags, &page)))
+		return;
+	assert_true(pick.part != PART_SECRET);
+	found(pick, *(const uint64_t *)pfn_to_ptr(page.frame));
+	/* A write's lookup has broken sharing by copying, though nothing was written. */
+	if (access == ACCESS_WRITE)
+		stored(pick, cell_of(pick)->value);
+	if (flags & LOOKUP_HOLD)
+		gup_put(arena.host, page.frame);
 }
 
 static void syncs(void)
@@ -340,7 +500,8 @@ static void moves(void)
 	hva_t away = hva(BASE - MIB);
 	uint64_t value = ++next_value;
 
-	if (!done(space_move(pick.process->space, start_of(pick), PAGE_SIZE, away)))
+	if (pick.part >= PART_SECRET ||
+	    !done(space_move(pick.process->space, start_of(pick), PAGE_SIZE, away)))
 		return;
 	if (done(space_write(pick.process->space, away, &value, sizeof(value))))
 		stored(pick, value);
@@ -356,6 +517,10 @@ static void forks(void)
 	if (child->space || !done(space_fork(parent->space, &space)))
 		return;
 	memcpy(child, parent, sizeof(*child));
+	memset(child->written, 0, sizeof(child->written));
+	memset(child->cells[PART_SECRET], 0, sizeof(child->cells[PART_SECRET]));
+	memset(child->cells[PART_POOLED], 0, sizeof(child->cells[PART_POOLED]));
+	child->forked = true;
 	child->space = space;
 }
 
@@ -390,6 +555,17 @@ static const struct operation {
 	{ "flushes", flushes, 3 },
 	{ "reclaims", reclaims, 4 },
 	{ "tracks idleness", tracks_idleness, 2 },
+	{ "frees lazily", frees_lazily, 3 },
+	{ "cools", cools, 1 },
+	{ "pages out", pages_out, 3 },
+	{ "collapses", collapses, 2 },
+	{ "splits folio", splits_folio, 2 },
+	{ "hints", hints, 3 },
+	{ "clears soft dirty", clears_soft_dirty, 1 },
+	{ "device takes alone", device_takes_alone, 2 },
+	{ "records clean", records_clean, 1 },
+	{ "protects file", protects_file, 1 },
+	{ "looks up", looks_up, 4 },
 	{ "merges", merges, 2 },
 	{ "unmerges", unmerges, 1 },
 	{ "scans", scans, 2 },
@@ -420,18 +596,27 @@ static void map_all(struct space *space)
 	assert_int_equal(space_map_file(space, hva(places[PART_PRIVATE]), FILE_PAGES * PAGE_SIZE,
 					PROTECTION_READ_WRITE, file, 0, SHARING_PRIVATE),
 			 STATUS_OK);
+	assert_int_equal(space_map_secret(space, hva(places[PART_SECRET]), SECRET * PAGE_SIZE,
+					  PROTECTION_READ_WRITE), STATUS_OK);
+	assert_int_equal(space_map_pool(space, hva(places[PART_POOLED]), POOLED * PAGE_SIZE,
+					PROTECTION_READ_WRITE, pool), STATUS_OK);
 }
 
 /* A store that needs no memory any more: a write that fails would lose its page, as it may. */
-static void fill_store(void)
+static struct ram_store *full_store(uint64_t pages)
 {
-	const struct store_ops *ops = ram_store_of(store)->ops;
 	static const char zeros[PAGE_SIZE];
+	struct ram_store *full;
 	uint64_t bytes;
 
-	for (uint64_t page = 0; page < FILE_PAGES; page++)
-		assert_int_equal(ops->write(ram_store_of(store), page * PAGE_SIZE, zeros, PAGE_SIZE,
-					    &bytes), STATUS_OK);
+	assert_int_equal(ram_store_create(arena.host, pages, &full), STATUS_OK);
+
+	struct store *of = ram_store_of(full);
+
+	for (uint64_t page = 0; page < pages; page++)
+		assert_int_equal(of->ops->write(of, page * PAGE_SIZE, zeros, PAGE_SIZE, &bytes),
+				 STATUS_OK);
+	return full;
 }
 
 static void open_life(void)
@@ -440,10 +625,15 @@ static void open_life(void)
 
 	memset(processes, 0, sizeof(processes));
 	memset(on_file, 0, sizeof(on_file));
-	arena_open(&arena, 32);
+	arena_open(&arena, 48);
+	host_set_nodes(arena.host, 1 + (unsigned)below(2));
+	host_set_options(arena.host, (unsigned)below(4));
+	host_set_change_pte(arena.host, (enum change_pte)below(4));
 	assert_int_equal(ksm_start(arena.host, 1024), STATUS_OK);
-	assert_int_equal(ram_store_create(arena.host, FILE_PAGES, &store), STATUS_OK);
-	fill_store();
+	store = full_store(FILE_PAGES);
+	swap = full_store(SWAP_PAGES);
+	assert_int_equal(host_swap_on(arena.host, ram_store_of(swap), SWAP_PAGES), STATUS_OK);
+	assert_int_equal(pool_create(arena.host, LEVEL_2M, 2, &pool), STATUS_OK);
 	assert_int_equal(file_create(arena.host, ram_store_of(store), FILE_PAGES, &file), STATUS_OK);
 	assert_int_equal(space_create(arena.host, &processes[0].space), STATUS_OK);
 	map_all(processes[0].space);
@@ -462,15 +652,18 @@ static void verify(void)
 {
 	host_verify(arena.host);
 	for (unsigned i = 0; i < PROCESSES; i++)
-		if (processes[i].space)
+		if (processes[i].space) {
 			space_verify(processes[i].space);
+			check_soft_dirty(&processes[i]);
+		}
 	ept_verify(ept);
 }
 
 static void check_content(void)
 {
 	for (unsigned i = 0; i < PROCESSES; i++)
-		for (unsigned part = 0; part < PARTS && processes[i].space; part++)
+		for (unsigned part = 0; part < (processes[i].forked ? PART_SECRET : PARTS) &&
+				       processes[i].space; part++)
 			for (unsigned page = 0; page < part_pages[part]; page++) {
 				struct pick pick = { &processes[i], part, page, 1 };
 				uint64_t value = 0;
@@ -492,6 +685,9 @@ static void close_life(void)
 			space_destroy(processes[i].space);
 	assert_int_equal(file_destroy(file), STATUS_OK);
 	ram_store_destroy(store);
+	assert_int_equal(pool_destroy(pool), STATUS_OK);
+	assert_int_equal(host_swap_off(arena.host), STATUS_OK);
+	ram_store_destroy(swap);
 	(void)ksm_scan(arena.host, 1);
 	ksm_stop(arena.host);
 	arena_close(&arena);
@@ -527,7 +723,7 @@ static void live(uint64_t from, uint64_t steps)
 			arena_fail_after(&arena, (int64_t)below(4));
 		operation->perform();
 		arena_fail_after(&arena, -1);
-		if (i % 64 == 0)
+		if (tell || i % 64 == 0)
 			verify();
 	}
 	close_life();
