@@ -4,23 +4,53 @@
  * free. Called by map.c (shared lock, from empty only) and by all who take away (exclusive lock).
  * Linux: handle_changed_spte.
  *
- * Marks follow the policy MAP: the folio is marked when the entry is created, never when it goes.
- * That is early enough, and safe, for one reason: the lookup behind the entry still holds, since
- * ept->lock is held, no bracket speaks against it (fault.c), and a bracket can't begin without the
- * lock. So the folio is live, and nobody who consumes dirtiness (they do it inside a bracket) has
- * done so between lookup and mark. Outside the lock the mark could come after a writeback's
- * decision and be lost.
+ * When a folio is marked is the policy's affair; each is early enough for a reason of its own (S49):
+ *
+ * - MAP, when the entry is created: the lookup behind it still holds, since ept->lock is held, no
+ *   bracket speaks against it (fault.c), and a bracket can't begin without the lock. So the folio is
+ *   live, and nobody who consumes dirtiness (they do it inside a bracket) has done so between lookup
+ *   and mark. Outside the lock the mark could come after a writeback's decision and be lost.
+ * - ZAP, when a flag leaves an entry: in a bracket that is before its start returns, so before anybody
+ *   consumes, and outside of brackets under ept->lock, for which the next start waits. A CPU that
+ *   stores by an old translation until the flush has set D before: no entry has W without D.
  */
 #include "ept/change.h"
 
+/* The flags that are passed on when a leaf is made, and when they leave one. */
+static const struct { uint64_t map, zap; } policies[] = {
+	[EPT_POLICY_MAP] = { .map = SPTE_A | SPTE_D },
+	[EPT_POLICY_ZAP] = { .zap = SPTE_A | SPTE_D },
+};
+
 void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
 {
+	uint64_t marks = policies[ept->policy].map;
+
 	if (!page->refcounted)
 		return;
 	/* Even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
-	if (spte_host_writable(leaf))
+	if (marks & SPTE_D && spte_host_writable(leaf))
 		folio_mark_dirty(ept->host, spte_frame(leaf));
-	folio_mark_accessed(ept->host, spte_frame(leaf));
+	if (marks & SPTE_A)
+		folio_mark_accessed(ept->host, spte_frame(leaf));
+}
+
+/*
+ * `taken` of the flags that the leaf had are gone from it, by the exchange that has shown them. An entry
+ * doesn't say whether it has a folio behind it (S7); its frame does, and what is mapped lives until the
+ * host has been told (I1). Where A and D are off, software's own say as much: each leaf was used, and
+ * each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log, kvm_set_pfn_dirty.
+ */
+static void propagate_taken(struct ept *ept, spte_t leaf, uint64_t taken) HOLDS(ept->lock)
+{
+	uint64_t marks = leaf.bits & taken & policies[ept->policy].zap;
+
+	if (!marks || !folio_is_mapped(ept->host, spte_frame(leaf)))
+		return;
+	if (marks & SPTE_D)
+		folio_mark_dirty(ept->host, spte_frame(leaf));
+	if (marks & SPTE_A)
+		folio_mark_accessed(ept->host, spte_frame(leaf));
 }
 
 bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new, spte_t *found)
@@ -58,10 +88,12 @@ static inline void empty_entry(struct ept *ept, spte_slot_t *slot, unsigned leve
 	spte_t old = slot_xchg(slot, spte_empty());
 
 	batch->owed = true;
-	if (spte_is_table(old))
+	if (spte_is_table(old)) {
 		empty_table(ept, spte_frame(old), level - 1, batch);
-	else
+	} else {
 		batch->zapped[level - 1]++;
+		propagate_taken(ept, old, SPTE_A | SPTE_D);
+	}
 }
 
 /*
@@ -124,7 +156,9 @@ struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint64_t page
 	while (ept_walk_next(&walk)) {
 		if (!spte_is_leaf(walk.old) || !spte_host_writable(walk.old))
 			continue;
-		slot_and_not(walk.slot, SPTE_WRITE_BITS);
+		spte_t old = slot_and_not(walk.slot, SPTE_WRITE_BITS);
+
+		propagate_taken(ept, old, SPTE_WRITE_BITS);
 		ept_count(ept, COUNT_MADE_READ_ONLY, 1);
 		batch.owed = true;
 	}

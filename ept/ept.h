@@ -28,8 +28,19 @@ struct ept_caps {
 
 /* Tables come from the space's host. Registers with the space. STATUS_NO_MEMORY. */
 MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out);
+
 /*
- * No CPU may be inside the guest. Unregisters, drops every mapping, frees every table. The space
+ * When the folio behind a leaf is marked dirty and accessed: when the leaf is made, as if it were used
+ * and, if the host lets it be written, written at once; or when it goes, or loses D, by what its flags
+ * have come to say. Either way before anybody asks: no store is lost. Linux: the first since 6.13, and
+ * on all other architectures; the second on x86 until then.
+ */
+enum ept_policy { EPT_POLICY_MAP, EPT_POLICY_ZAP };
+/* MAP at first. Before any region is added. */
+void ept_set_policy(struct ept *ept, enum ept_policy policy);
+
+/*
+ * No CPU may be inside the guest. Drops every mapping, unregisters, frees every table. The space
  * may end first (space_destroy; then every fault is FAULT_NO_HOST), but not while ept_fault,
  * ept_read_guest or ept_write_guest runs, and nobody calls the latter two afterwards.
  */

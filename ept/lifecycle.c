@@ -35,18 +35,29 @@ enum status ept_create(struct space *space, const struct ept_caps *caps, struct 
 	return STATUS_OK;
 }
 
+/* No lock: nothing can be mapped yet. */
+void ept_set_policy(struct ept *ept, enum ept_policy policy)
+{
+	check(!ept->region_count);
+	ept->policy = policy;
+}
+
 void ept_destroy(struct ept *ept)
 {
 	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
+
+	/*
+	 * While the host still tells: a leaf that it takes back unheard may have been dirty. Linux:
+	 * mmu_notifier_unregister calls release first.
+	 */
+	write_lock(&ept->lock);
+	flush_settle(ept, ept_zap_range(ept, gfn(0), all, ZAP_TABLES, flush_nothing()));
+	write_unlock(&ept->lock);
 
 	/* No lock: the space ends before this or after it, not meanwhile. */
 	if (!ept->released)
 		notifier_unregister(ept->space, &ept->notifier);
 	memfd_unbind_all(ept);
-
-	write_lock(&ept->lock);
-	flush_settle(ept, ept_zap_range(ept, gfn(0), all, ZAP_TABLES, flush_nothing()));
-	write_unlock(&ept->lock);
 	ept_table_drain(ept);
 	ept_table_free(ept, ept->root);
 	folio_put(ept->host, ptr_to_pfn(ept));

@@ -50,6 +50,7 @@ struct ept {
 	struct host *host;
 	struct ept_caps caps;
 	pfn_t root;
+	enum ept_policy policy;		/* fixed before the first region */
 
 	/* Under lock. The tables below root as well. */
 	rwlock_t lock;

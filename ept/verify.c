@@ -32,8 +32,16 @@ static bool is_bare(const struct ept *ept, hva_t address)
 	       (mm_peek(ept->space, address, &page) == STATUS_OK && !page.refcounted);
 }
 
+/* By the folio's mark; or, where that comes when the leaf goes, by the leaf's own. */
+static bool is_known_dirty(const struct ept *ept, spte_t s)
+{
+	return folio_dirty(ept->host, spte_frame(s)) ||
+	       (ept->policy == EPT_POLICY_ZAP && spte_dirty(s));
+}
+
 /*
  * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket alone.
+ * (Under policy ZAP the leaf's D is what comes, and it stays as long as W does.)
  * I7, what can be told under this lock: inside one region, no wider than it, the frame of a live
  * folio (folio_order panics if not) that some process maps. A leaf goes before its primary entry
  * does, so it never outlives the last one. That the process is this VM's is I1's: compare().
@@ -57,7 +65,7 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than the folio behind it");
 	if (!folio_mapcount(ept->host, spte_frame(s)))
 		broken(frame, level, s, "names a frame that no process maps");
-	if (spte_host_writable(s) && !folio_dirty(ept->host, spte_frame(s)))
+	if (spte_host_writable(s) && !is_known_dirty(ept, s))
 		broken(frame, level, s, "may be written, and its folio is not dirty");
 }
 

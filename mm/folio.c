@@ -224,6 +224,13 @@ bool folio_is_locked(const struct host *host, pfn_t frame)
 	return atomic_read(&folio_of(host, frame)->flags) & FOLIO_LOCKED;
 }
 
+bool folio_is_mapped(struct host *host, pfn_t frame)
+{
+	pfn_t head;
+
+	return page_find_head(host, frame, &head) && folio_mapcount(host, head);
+}
+
 /* ------------------------------------------------------------------ marks */
 
 void host_set_marking(struct host *host, enum marking marking)

@@ -83,6 +83,11 @@ void folio_put(struct host *host, pfn_t frame);
 
 unsigned folio_order(struct host *host, pfn_t frame);
 pfn_t folio_head(struct host *host, pfn_t frame);
+/*
+ * Whether the frame is of a folio that some process maps. For any frame; the answer lasts as long as an entry
+ * that names it. Bare frames (space_map_frames) are not.
+ */
+bool folio_is_mapped(struct host *host, pfn_t frame);
 uint32_t folio_refcount(struct host *host, pfn_t frame);
 uint32_t folio_mapcount(struct host *host, pfn_t frame);
 

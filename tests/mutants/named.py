@@ -4,6 +4,7 @@ A line is quoted as it stands in its file, without indentation. Where it stands 
 `within` names the function. Numbers (U12, I8) are the rules of ept/README.md and its likes.
 """
 from mutant import Mutant
+from policies import POLICIES
 from reclaiming import RECLAIMING
 from sharing import SHARING
 
@@ -84,12 +85,15 @@ SHOOTDOWN = [
 FUNNEL = [
     Mutant("dirty-not-marked", "ept/change.c",
            "folio_mark_dirty(ept->host, spte_frame(leaf));", "",
-           "U1: the folio is dirty from the moment a writable leaf exists", FAULT + "first_touch"),
-    Mutant("dirty-marked-read-only", "ept/change.c", "if (spte_host_writable(leaf))", "if (true)",
+           "U1: the folio is dirty from the moment a writable leaf exists", FAULT + "first_touch",
+           within="ept_propagate_map"),
+    Mutant("dirty-marked-read-only", "ept/change.c",
+           "if (marks & SPTE_D && spte_host_writable(leaf))", "if (true)",
            "U1: a page that nobody may write is not marked dirty", FAULT + "read_only_host"),
     Mutant("accessed-not-marked", "ept/change.c",
            "folio_mark_accessed(ept->host, spte_frame(leaf));", "",
-           "U1: a fault marks the folio accessed", FAULT + "first_touch"),
+           "U1: a fault marks the folio accessed", FAULT + "first_touch",
+           within="ept_propagate_map"),
     Mutant("reuse-not-marked", "ept/fault.c",
            "if (result != MAP_CONFLICT)", "if (result == MAP_INSTALLED)",
            "U1: a leaf found in place marks as a new one does", FAULT + "reused_leaf_marks"),
@@ -1296,10 +1300,12 @@ CLEANING = [
     Mutant("protect-zaps", "ept/notify.c", "return event_only_protects(range->event)",
            "return false", "S56: a leaf stays where only its W goes", PROTECT + "s56_reads_go_on"),
     Mutant("protect-keeps-host-writable", "ept/change.c",
-           "slot_and_not(walk.slot, SPTE_WRITE_BITS);", "slot_and_not(walk.slot, SPTE_W | SPTE_D);",
+           "spte_t old = slot_and_not(walk.slot, SPTE_WRITE_BITS);",
+           "spte_t old = slot_and_not(walk.slot, SPTE_W | SPTE_D);",
            "U6: W comes back with a lookup alone", PROTECT + "s56_reads_go_on"),
-    Mutant("protect-keeps-d", "ept/change.c", "slot_and_not(walk.slot, SPTE_WRITE_BITS);",
-           "slot_and_not(walk.slot, SPTE_WRITE_BITS & ~SPTE_D);",
+    Mutant("protect-keeps-d", "ept/change.c",
+           "spte_t old = slot_and_not(walk.slot, SPTE_WRITE_BITS);",
+           "spte_t old = slot_and_not(walk.slot, SPTE_WRITE_BITS & ~SPTE_D);",
            "I3: no D over an entry that is clean", PROTECT + "s56_reads_go_on"),
     Mutant("protect-costs-always", "ept/change.c",
            "if (!spte_is_leaf(walk.old) || !spte_host_writable(walk.old))",
@@ -1315,7 +1321,7 @@ CLEANING = [
            "while (!spte_allows(found, access) && spte_adds_write(found, *leaf))", "while (false)",
            "U27: rights that grow cost no flush", PROTECT + "s56_reads_go_on"),
     Mutant("unseen-clean-folio", "ept/verify.c",
-           "if (spte_host_writable(s) && !folio_dirty(ept->host, spte_frame(s)))", "if (false)",
+           "if (spte_host_writable(s) && !is_known_dirty(ept, s))", "if (false)",
            "U2: what may be written has a dirty folio", "unit/ept_verify:clean_folio"),
     Mutant("explored-clean-record-without-flush", "mm/clean.c", "gather_finish(&gather);", "",
            "S41: a store is in what the record's owner takes, or D is there again",
@@ -1472,4 +1478,5 @@ IN_PLACE = [
 ]
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
-         FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE)
+         FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
+         POLICIES)

@@ -1,7 +1,7 @@
 /*
- * Reclaim of pages that a guest uses: what it stored is never lost, whoever else stores. The
- * policy is MAP: a folio is marked when the guest's entry is made. Numbers in names are rows of
- * the propagation table.
+ * Reclaim of pages that a guest uses: what it stored is never lost, whoever else stores. S49: by the
+ * policy MAP, where a folio is marked when the guest's entry is made, and by ZAP, where it is when that
+ * goes. Numbers in names are rows of the propagation table.
  */
 #include "mm/reclaim.h"
 #include "mm/store.h"
@@ -22,6 +22,14 @@ static int open_all(void **state)
 	return file_create(arena.host, ram_store_of(store), PAGES, &file) == STATUS_OK ? 0 : -1;
 }
 
+static int open_zap(void **state)
+{
+	int opened = open_all(state);
+
+	ept_set_policy(ept, EPT_POLICY_ZAP);
+	return opened;
+}
+
 static int close_all(void **state)
 {
 	(void)state;
@@ -37,7 +45,9 @@ static int close_all(void **state)
 	return 0;
 }
 
-#define reclaim_test(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
+#define reclaim_test(name)                                                           \
+	cmocka_unit_test_setup_teardown(name, open_all, close_all),                  \
+	{ #name "_zap", name, open_zap, close_all, NULL }
 
 static void lend_file(void)
 {

@@ -1,0 +1,95 @@
+/*
+ * S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a bracket's
+ * start, before who opened it asks. The same by MAP is in race_file.c, race_lazyfree.c, race_reclaim.c.
+ */
+#include "mm/lru.h"
+#include "tests/explore/world.h"
+
+/* The leaves made so far go, and the region comes again. */
+static void choose_zap(uint64_t pages)
+{
+	struct region region = { .pages = pages, .backing = hva(WORLD_BACKING),
+				 .rights = REGION_READ_WRITE, .max_level = LEVEL_4K };
+
+	check(ept_region_remove(world.ept, gfn(0)) == STATUS_OK);
+	ept_set_policy(world.ept, EPT_POLICY_ZAP);
+	check(ept_region_add(world.ept, &region) == STATUS_OK);
+}
+
+static bool clean_in_host(void) NOT_CHECKED
+{
+	pte_t pte = table_find(world.space, WORLD_BACKING).pte;
+
+	return !pte_dirty(pte) && !folio_dirty(world.host, pte_frame(pte));
+}
+
+/* ------------------------------------------------------------------ writeback */
+
+static void open_file(void)
+{
+	world_open_file(1, SHARING_SHARED);
+	choose_zap(1);
+	guest_stores(0, 5);
+	guest_leaves();
+}
+
+static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
+
+/* Who writes back now finds what the guest stored. */
+static void verify_stored(void)
+{
+	struct store *store = ram_store_of(world.store);
+	uint64_t value = 0, done;
+
+	check(process_loads(0) == 7);
+	sync_file();
+	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
+	check(value == 7);
+	world_verify();
+}
+
+SCENARIO(zap_writeback, .rule = "marked by what goes, a store is in what is written, or dirty again (S49)",
+	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .name_word = world_name, .bound = 3, .walks_tso = 800);
+
+/* ------------------------------------------------------------------ reclaim of a page given away */
+
+static void open_given(void)
+{
+	world_open_touched(1, 5);
+	lru_drain(world.host);
+	choose_zap(1);
+	check(space_lazyfree(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+/* And stored to since: nobody but the leaf says so. */
+static void open_stored(void)
+{
+	open_given();
+	guest_stores(0, 6);
+	guest_leaves();
+	check(clean_in_host());
+}
+
+static void page_out(void)
+{
+	uint64_t freed;
+
+	check(space_page_out(world.space, page_hva(0), PAGE_SIZE, &freed) == STATUS_OK);
+}
+
+/* Who looks for pages to free does it once more; then the content says it. */
+static void verify_kept(void)
+{
+	page_out();
+	check(process_loads(0) == 7);
+	world_verify();
+}
+
+SCENARIO(zap_reclaim, .rule = "what a leaf knows is told before dirty is judged (S45, S49)",
+	 .setup = open_given, .actors = { store_seven, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+
+SCENARIO(zap_reclaim_leaf, .rule = "a leaf that stands tells of every store by it when it goes (S49)",
+	 .setup = open_stored, .actors = { store_seven, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);
