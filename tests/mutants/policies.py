@@ -1,7 +1,7 @@
 """Mutants of when a folio is marked: part of the named list (named.py)."""
 from mutant import Mutant
 
-POLICY, TRANSFER = "unit/ept_policy:", "unit/ept_transfer:"
+POLICY, TRANSFER, PAIR = "unit/ept_policy:", "unit/ept_transfer:", "unit/mm_pair:"
 ZAP_REGION = "batch = zap_region(ept, &ept->regions[i], range, batch);"
 # The frame that the guest has stored to: its leaf is the first one.
 STORED = ("struct ept_walk walk = ept_walk_begin(ept, gfn(0), 1); while (ept_walk_next(&walk)) "
@@ -54,6 +54,24 @@ POLICIES = [
     Mutant("verified-by-zap-alone", "ept/verify.c",
            "(ept->policy == EPT_POLICY_ZAP && spte_dirty(s));", "spte_dirty(s);",
            "U2: by MAP the folio is dirty as soon as the leaf is there", POLICY + "verified"),
+
+    # S54, S55: what makes marks unnecessary, and how often it costs.
+    Mutant("pair-lazyfree-untold", "mm/madvise.c", "notifier_open(space, &range);", "",
+           "S54: listeners hear of D that goes", PAIR + "s54_no_writer_over_a_clean_entry",
+           within="free_part", also=("notifier_end(space, &range);", "")),
+    Mutant("pair-writeback-told-late", "mm/rmap.c",
+           "struct mm_range range = notifier_start(space, address, end, mkclean_event(space->host));",
+           "", "S54: and before it goes", PAIR + "s54_no_writer_over_a_clean_entry",
+           within="mkclean_one",
+           also=("gather_flush(&gather, address);",
+                 "struct mm_range range = notifier_start(space, address, end, "
+                 "mkclean_event(space->host)); gather_flush(&gather, address);")),
+    Mutant("pair-untouched", "mm/lookup.c", "if (slow->lookup.flags & LOOKUP_TOUCH)", "if (false)",
+           "S54: who may write has a dirty entry", PAIR + "s54_no_writer_over_a_clean_entry"),
+    Mutant("mkcleans-not-counted", "mm/table.c",
+           "host_count(host, HOST_MKCLEANS, pte_dirty(old));", "",
+           "S55: D that is taken from an entry that stays is counted",
+           "unit/mm_cost:s55_d_alone_is_rarely_taken"),
 
     # S49: safe if (a) marked while the lookup holds, or (b) before start returns; and dropped there.
     Mutant("explored-map-without-mark", "ept/change.c",

@@ -43,6 +43,10 @@ SYSTEM_HEADERS = {"stddef.h", "stdint.h", "stdbool.h", "stdarg.h", "limits.h", "
 
 SHARED_WORDS_BY_HAND = re.compile(r"\b__(atomic|sync)_\w+|\bvolatile\b|\b_Atomic\b|\b__?asm(__)?\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+# A function's declaration, or the head of its definition, in a header.
+DECLARATION = re.compile(r"\b(\w+)\s*\(([^(){};]*)\)[^;{}()]*(?:\([^()]*\)\s*)*[;{]")
+TAKES_FRAME = re.compile(r"\b(pfn_t|kvm_pfn_t|struct\s+folio)\b")
+MARKS = re.compile(r"(^|_)(mark|set|release|put)(_|$)|dirty|accessed")
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 
 
@@ -101,6 +105,19 @@ def shared_word_errors(root: Path, file: Path) -> list:
             for found in [SHARED_WORDS_BY_HAND.search(line)] if found]
 
 
+def pfn_errors(root: Path, file: Path) -> list:
+    """S93: ept/ offers nobody a folio's mark by a frame's number: whoever marks holds the page, or is told.
+
+    Nor does any function of its public headers take a frame of the host's.
+    """
+    if file.parts[0] != "ept" or file.suffix != ".h":
+        return []
+    text = COMMENT.sub(" ", (root / file).read_text())
+    return [f"{file}: {name}: no frame of the host's is marked, or taken, through ept/ (S93)"
+            for name, parameters in DECLARATION.findall(text)
+            if TAKES_FRAME.search(parameters) and (str(file) in EPT_PUBLIC or MARKS.search(name))]
+
+
 def layer_errors(root: Path) -> list:
     errors = []
     for file in sources(root):
@@ -114,6 +131,7 @@ def layer_errors(root: Path) -> list:
             continue
         errors += include_errors(root, file, MAY_INCLUDE[str(file.parent)])
         errors += shared_word_errors(root, file)
+        errors += pfn_errors(root, file)
     return errors
 
 

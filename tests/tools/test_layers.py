@@ -60,6 +60,21 @@ class LayersTest(unittest.TestCase):
         self.assertEqual(len(self.errors(guest__payload__a_dot_S='#include "mm/mm.h"\n'
                                          '#include "guest/abi.h"\n')), 1)
 
+    def test_s93_no_marks_by_frame(self):
+        """S93: ept/'s headers have no kvm_{set,release}_pfn_{accessed,dirty}; one that is added is seen."""
+        for name in ("ept_set_pfn_dirty", "ept_set_pfn_accessed", "ept_release_pfn_dirty",
+                     "ept_release_pfn_clean", "ept_use"):
+            found = self.errors(ept__ept_dot_h=f"void ept_destroy(struct ept *ept);\n"
+                                f"void {name}(struct ept *ept,\n\t\tpfn_t frame);\n")
+            self.assertEqual(len(found), 1, name)
+            self.assertIn(name, found[0])
+        inside = "static inline void ept_mark(struct ept *ept, pfn_t frame) HOLDS(ept->lock)\n{\n}\n"
+        self.assertEqual(len(self.errors(ept__change_dot_h=inside)), 1)
+        self.assertEqual(self.errors(ept__table_dot_h="pfn_t ept_table_take(struct ept *ept);\n"
+                                     "void ept_table_free(struct ept *ept, pfn_t table);\n",
+                                     ept__ept_dot_h="/* by pfn_t: void f(pfn_t a); */\n"
+                                     "void f(gfn_t a, struct ept *ept);\n"), [])
+
     def test_unknown_folder(self):
         self.assertIn("does not know", self.errors(mm__new__a_dot_c="")[0])
 

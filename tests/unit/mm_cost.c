@@ -1,12 +1,13 @@
 /*
  * What one operation of the host costs itself, and what it costs a guest that maps the same pages: S67,
- * and S68 for hinting. Sixteen pages that the guest has stored to; the operation; the guest uses them all
+ * and S68 for hinting; S55, how rarely D alone is taken. Sixteen pages that the guest has stored to; the operation; the guest uses them all
  * again. The table is printed; every figure in it is expected.
  *
  *	brackets	told to listeners		primary		flushes of processes' translations
  *	shootdowns	of the guest's translations	zapped		leaves that the guest lost
  *	again		EPT faults until the guest has all of it again; and host faults, brackets for it
  */
+#include "mm/lru.h"
 #include "mm/store.h"
 #include "tests/unit/ept_fixture.h"
 
@@ -274,11 +275,112 @@ static void s68_hints_over_a_gigabyte(void **state)
 		assert_int_equal(load_on(1, at), at);
 }
 
+/* ------------------------------------------------------------------ D alone */
+
+enum { LIFE_PAGES = 256, LIFE_BYTES = LIFE_PAGES * 4096, LIFE_FILE = 2 * LIFE_PAGES, ROUNDS = 10 };
+
+/* Entries that lost D and kept W, and the brackets in which some did. */
+static struct cleaning { struct trace trace; uint64_t entries, brackets; bool counted; } cleaning;
+
+static void note_cleaning(struct trace *self, enum trace_step step, uint64_t subject, uint64_t value)
+{
+	bool alone = step == TRACE_PTE_MKCLEAN && pte_writable((pte_t){ value });
+
+	(void)self;
+	(void)subject;
+	if (step == TRACE_RANGE_START)
+		cleaning.counted = false;
+	cleaning.entries += alone;
+	cleaning.brackets += alone && !cleaning.counted;
+	cleaning.counted |= alone;
+}
+
+/* What a host does to a guest all day. */
+static void a_round(void)
+{
+	const hva_t own = hva(BACKING), second_half = hva(BACKING + LIFE_BYTES / 2);
+	uint64_t moved;
+
+	for (uint64_t i = 0; i < LIFE_PAGES + COST_PAGES; i++)
+		store_on(1, (i < LIFE_PAGES ? i : LIFE_FILE + i - LIFE_PAGES) * PAGE_SIZE, i);
+	assert_int_equal(space_hint(space, own, LIFE_BYTES, HINT_EACH_2M), STATUS_OK);
+	for (uint64_t i = 0; i < LIFE_PAGES; i++)
+		(void)load_on(1, i * PAGE_SIZE);
+	assert_int_equal(file_sync(file), STATUS_OK);
+	assert_int_equal(space_migrate(space, second_half, 16 * PAGE_SIZE, &moved), STATUS_OK);
+	/* One process goes and comes again; another gives memory back. */
+	assert_int_equal(space_fork(space, &child), STATUS_OK);
+	space_destroy(child);
+	child = NULL;
+	assert_int_equal(space_discard(space, own, 16 * PAGE_SIZE), STATUS_OK);
+}
+
+/* Once: a quarter given away, and a record of what the file's mappings have written. */
+static void take_d_alone(void)
+{
+	uint64_t bits = 0, count;
+	struct clean_record record = { .bitmap = &bits };
+
+	/* By the process: a guest's stores set no D here. */
+	for (uint64_t i = 0; i < LIFE_PAGES; i++)
+		assert_int_equal(space_write(space, hva(BACKING + i * PAGE_SIZE), "", 1), STATUS_OK);
+	for (uint64_t i = 0; i < COST_PAGES; i++)
+		assert_int_equal(space_write(space, hva(BACKING + (LIFE_FILE + i) * PAGE_SIZE), "", 1),
+				 STATUS_OK);
+	lru_drain(arena.host);
+	assert_int_equal(space_lazyfree(space, hva(BACKING + LIFE_BYTES / 2), LIFE_BYTES / 4),
+			 STATUS_OK);
+	assert_int_equal(file_clean_record(file, 0, COST_PAGES, &record, &count), STATUS_OK);
+	assert_int_equal(count, COST_PAGES);
+}
+
+/*
+ * S55: a listener that wanted to hear of each D that goes hears hardly more than it does: few brackets take D
+ * and leave W, and those are brackets in Linux already. All others take W, too, or the entry.
+ */
+static void s55_d_alone_is_rarely_taken(void **state)
+{
+	(void)state;
+	lend(LIFE_BYTES, LEVEL_4K);
+	assert_int_equal(ram_store_create(arena.host, COST_PAGES, &store), STATUS_OK);
+	assert_int_equal(file_create(arena.host, ram_store_of(store), COST_PAGES, &file), STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(BACKING + LIFE_FILE * PAGE_SIZE), COST_BYTES,
+					PROTECTION_READ_WRITE, file, 0, SHARING_SHARED), STATUS_OK);
+	add_region(LIFE_FILE, COST_PAGES, BACKING + LIFE_FILE * PAGE_SIZE, LEVEL_4K);
+	cleaning = (struct cleaning){ .trace.step = note_cleaning };
+	arena.host->trace = &cleaning.trace;
+	for (unsigned i = 0; i < ROUNDS; i++)
+		a_round();
+	take_d_alone();
+	arena.host->trace = NULL;
+
+	uint64_t brackets = host_read_count(arena.host, HOST_BRACKETS);
+	uint64_t mkcleans = host_read_count(arena.host, HOST_MKCLEANS);
+
+	print_message("%lu brackets, %lu entries cleaned; D alone: %lu entries in %lu brackets\n",
+		      brackets, mkcleans, cleaning.entries, cleaning.brackets);
+	assert_int_equal(brackets, 202);
+	assert_int_equal(mkcleans, ROUNDS * COST_PAGES + LIFE_PAGES / 4 + COST_PAGES);
+	assert_int_equal(cleaning.entries, LIFE_PAGES / 4 + COST_PAGES);
+	assert_int_equal(cleaning.brackets, 2);
+}
+
+static int close_life(void **state)
+{
+	all_leave();
+	assert_int_equal(space_unmap(space, hva(BACKING + LIFE_FILE * PAGE_SIZE), COST_BYTES),
+			 STATUS_OK);
+	assert_int_equal(file_destroy(file), STATUS_OK);
+	ram_store_destroy(store);
+	return close_ept(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(s67_what_an_operation_costs),
 		cmocka_unit_test_setup_teardown(s68_hints_over_a_gigabyte, open_small, close_ept),
+		cmocka_unit_test_setup_teardown(s55_d_alone_is_rarely_taken, open_small, close_life),
 	};
 
 	return cmocka_run_group_tests_name("mm/cost", tests, NULL, NULL);
