@@ -1,11 +1,9 @@
 /*
  * The order of a measurement: set up, run once for the lists and caches of software to fill, then some
- * rounds, of which the cheapest counts: an interrupt may come between. What the body costs besides
- * is taken off.
+ * rounds, of which the cheapest counts: where it is measured, an interrupt may come between. What the body
+ * costs besides is taken off.
  */
 #include "tests/bench/bench.h"
-
-enum { ROUNDS = 4 };
 
 static void do_nothing(struct host *host) { (void)host; }
 
@@ -20,13 +18,15 @@ void bench_no_free(struct host *host, struct block block)
 	(void)host, (void)block;
 }
 
-static uint64_t cheapest(void (*body)(struct host *host), struct host *host,
-			 bench_measure *measure)
+static uint64_t cheapest(void (*before)(struct host *host), void (*body)(struct host *host),
+			 struct host *host, const struct bench_meter *meter)
 {
 	uint64_t best = UINT64_MAX;
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		uint64_t cost = measure(body, host);
+	for (unsigned i = 0; i < meter->rounds; i++) {
+		before(host);
+
+		uint64_t cost = meter->measure(body, host);
 
 		best = cost < best ? cost : best;
 	}
@@ -34,17 +34,20 @@ static uint64_t cheapest(void (*body)(struct host *host), struct host *host,
 }
 
 static struct bench_figure run_one(const struct benchmark *benchmark, struct host *host,
-				   bench_measure *measure)
+				   const struct bench_meter *meter)
 {
+	void (*before)(struct host *host) = benchmark->before ? benchmark->before : do_nothing;
 	uint64_t operations = benchmark->operations ? benchmark->operations : 1;
 
 	if (benchmark->setup)
 		benchmark->setup(host);
+	before(host);
 	benchmark->body(host);
 
-	uint64_t besides = cheapest(benchmark->besides ? benchmark->besides : do_nothing, host,
-				    measure);
-	uint64_t cost = cheapest(benchmark->body, host, measure);
+	uint64_t besides = cheapest(do_nothing,
+				    benchmark->besides ? benchmark->besides : do_nothing, host,
+				    meter);
+	uint64_t cost = cheapest(before, benchmark->body, host, meter);
 
 	/* Where time is measured, not instructions, it may be anything. */
 	cost -= besides < cost ? besides : cost;
@@ -54,15 +57,15 @@ static struct bench_figure run_one(const struct benchmark *benchmark, struct hos
 	return (struct bench_figure){
 		.of = benchmark,
 		.tenths = (cost * 10 + operations / 2) / operations,
-		.operations = operations * ROUNDS,
+		.operations = operations * meter->rounds,
 	};
 }
 
-void bench_run(struct host *host, bench_measure *measure,
+void bench_run(struct host *host, const struct bench_meter *meter,
 	       void (*report)(const struct bench_figure *figure))
 {
 	for (const struct benchmark *b = benchmarks_start; b < benchmarks_end; b++) {
-		struct bench_figure figure = run_one(b, host, measure);
+		struct bench_figure figure = run_one(b, host, meter);
 
 		report(&figure);
 	}

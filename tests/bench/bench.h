@@ -15,7 +15,8 @@
 struct benchmark {
 	const char *name;			/* in bench.json */
 	void (*setup)(struct host *host);	/* NULL: nothing to do. Not measured */
-	void (*body)(struct host *host);	/* leaves things as it finds them */
+	void (*before)(struct host *host);	/* the same, before each run of the body */
+	void (*body)(struct host *host);	/* leaves things as it, or `before`, finds them */
 	void (*besides)(struct host *host);	/* what of the body is not to count; NULL: calling it */
 	void (*end)(struct host *host);		/* gives all pages back */
 	unsigned operations;			/* in one run of the body; 0: one */
@@ -33,8 +34,11 @@ extern const struct benchmark benchmarks_start[], benchmarks_end[];
 enum status bench_no_alloc(struct host *host, unsigned order, struct block *out);
 void bench_no_free(struct host *host, struct block block);
 
-/* What running the body cost, with what the measuring itself costs. */
-typedef uint64_t bench_measure(void (*body)(struct host *host), struct host *host);
+struct bench_meter {
+	/* What running the body cost, with what the measuring itself costs. */
+	uint64_t (*measure)(void (*body)(struct host *host), struct host *host);
+	unsigned rounds;			/* one, if they all cost the same */
+};
 
 struct bench_figure {
 	const struct benchmark *of;
@@ -43,7 +47,7 @@ struct bench_figure {
 };
 
 /* Every benchmark on this host, which is idle and has 64 MiB or more. */
-void bench_run(struct host *host, bench_measure *measure,
+void bench_run(struct host *host, const struct bench_meter *meter,
 	       void (*report)(const struct bench_figure *figure));
 
 #endif

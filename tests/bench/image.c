@@ -17,6 +17,8 @@ static uint64_t measure(void (*body)(struct host *host), struct host *host)
 	return tsc_now() - start;
 }
 
+static const struct bench_meter meter = { measure, .rounds = 4 };
+
 /* False: there is no such folio. */
 static bool run_on_fresh_host(void (*report)(const struct bench_figure *figure))
 {
@@ -30,7 +32,7 @@ static bool run_on_fresh_host(void (*report)(const struct bench_figure *figure))
 				       pfn_to_hpa(pfn_add(first, UINT64_C(1) << HOST_ORDER)) };
 
 	check(host_create(&ram, 1, &host) == STATUS_OK);
-	bench_run(host, measure, report);
+	bench_run(host, &meter, report);
 	host_verify(host);
 	folio_put(boot_host(), first);
 	return true;
