@@ -9,11 +9,6 @@
 #include "mm/hugetlb.h"
 #include "mm/lru.h"
 
-struct folio *folio_of(const struct host *host, pfn_t frame)
-{
-	return page_known(host, page_head(host, frame));
-}
-
 static pfn_t begin(struct block block)
 {
 	/* Relaxed: nobody else knows the folio yet. */
@@ -59,20 +54,6 @@ void folio_get(struct host *host, pfn_t frame)
 		port_panic("frame 0x%lx: a reference taken to a folio that has none", frame.raw);
 }
 
-static bool try_get(struct folio *folio)
-{
-	uint32_t count = atomic_read(&folio->refcount);
-
-	while (count && !atomic_cmpxchg(&folio->refcount, &count, count + 1))
-		;
-	return count;
-}
-
-bool folio_try_get(struct host *host, pfn_t frame)
-{
-	return try_get(folio_of(host, frame));
-}
-
 /*
  * Without a reference the folio may be freed, split, lent again between any two steps, so what was found
  * is looked at again when it is held. Linux: page_idle_get_folio, folio_try_get and its likes.
@@ -81,7 +62,7 @@ bool folio_find(struct host *host, pfn_t frame, pfn_t *head)
 {
 	pfn_t now;
 
-	if (!page_find_head(host, frame, head) || !try_get(page_folio(host, *head)))
+	if (!page_find_head(host, frame, head) || !folio_try_get(page_folio(host, *head)))
 		return false;
 	if (page_find_head(host, frame, &now) && now.raw == head->raw &&
 	    atomic_read(&page_folio(host, now)->flags) & (FOLIO_ANON | FOLIO_UPTODATE))
@@ -113,8 +94,8 @@ static bool goes_home(struct host *host, pfn_t head)
 
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 {
-	pfn_t head = page_head(host, frame);
-	struct folio *folio = page_known(host, head);
+	struct block block = page_block(host, frame);
+	struct folio *folio = block.folio;
 	uint32_t before = atomic_sub(&folio->refcount, references);
 
 	if (before < references)
@@ -125,7 +106,7 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
-	folio_free_frozen(host, head);
+	folio_free_frozen(host, block.head);
 }
 
 /*
@@ -134,7 +115,7 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
  */
 bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references)
 {
-	struct folio *folio = folio_of(host, frame);
+	struct folio *folio = page_known(host, frame);
 	uint32_t count = references;
 
 	trace_step(host->trace, TRACE_REF_FREEZE, frame.raw, references);
@@ -192,10 +173,10 @@ void folio_map(struct host *host, pfn_t frame)
 	atomic_add(&folio_of(host, frame)->mapcount, 1);
 }
 
-void folio_unmap(struct host *host, pfn_t frame)
+void folio_unmap(struct block block)
 {
-	if (!atomic_sub(&folio_of(host, frame)->mapcount, 1))
-		port_panic("frame 0x%lx: unmapped more often than mapped", frame.raw);
+	if (!atomic_sub(&block.folio->mapcount, 1))
+		port_panic("frame 0x%lx: unmapped more often than mapped", block.head.raw);
 }
 
 /* ------------------------------------------------------------------ the folio's lock */
@@ -211,12 +192,12 @@ void folio_lock(struct host *host, pfn_t frame)
 
 bool folio_trylock(struct host *host, pfn_t frame)
 {
-	return !(atomic_or(&folio_of(host, frame)->flags, FOLIO_LOCKED) & FOLIO_LOCKED);
+	return folio_trylock_held(folio_of(host, frame));
 }
 
 void folio_unlock(struct host *host, pfn_t frame)
 {
-	check(atomic_and(&folio_of(host, frame)->flags, ~FOLIO_LOCKED) & FOLIO_LOCKED);
+	folio_unlock_held(folio_of(host, frame));
 }
 
 bool folio_is_locked(const struct host *host, pfn_t frame)

@@ -7,9 +7,9 @@
 #include "mm/swap.h"
 #include "mm/tlb.h"
 
-void gather_add(struct gather *gather, pfn_t frame)
+void gather_add(struct gather *gather, pfn_t first)
 {
-	uint32_t head = (uint32_t)page_head(gather->space->host, frame).raw;
+	uint32_t head = (uint32_t)first.raw;
 
 	/* Leaves of one folio come one after the other. */
 	if (gather->count && gather->folios[gather->count - 1].frame == head) {

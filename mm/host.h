@@ -239,7 +239,25 @@ MUST_USE enum status page_alloc(struct host *host, unsigned order, struct block 
 MUST_USE enum status page_alloc_within(struct host *host, pfn_t first, pfn_t end, struct block *out);
 void page_free(struct host *host, struct block block);
 /* The first frame of the folio that holds this one; panics when it is in none. */
-pfn_t page_head(const struct host *host, pfn_t frame);
+pfn_t page_search_head(const struct host *host, pfn_t frame);
+/* The same by both its names. Most frames that are asked for are their folio's first. */
+static inline struct block page_block(const struct host *host, pfn_t frame)
+{
+	struct folio *folio = page_folio(host, frame);
+
+	if (folio && (atomic_read(&folio->flags) & FOLIO_KEPT) == FOLIO_USED)
+		return (struct block){ folio, frame };
+	frame = page_search_head(host, frame);
+	return (struct block){ page_known(host, frame), frame };
+}
+static inline pfn_t page_head(const struct host *host, pfn_t frame)
+{
+	return page_block(host, frame).head;
+}
+static inline struct folio *folio_of(const struct host *host, pfn_t frame)
+{
+	return page_block(host, frame).folio;
+}
 /*
  * The same by who holds nothing: what it finds may be over at once. False: no folio that anybody has.
  */
@@ -279,20 +297,35 @@ void folio_lock(struct host *host, pfn_t frame);
 void folio_unlock(struct host *host, pfn_t frame);
 /* Linux: folio_trylock. */
 MUST_USE bool folio_trylock(struct host *host, pfn_t frame);
+/* The same by who holds the metadata. */
+MUST_USE static inline bool folio_trylock_held(struct folio *folio)
+{
+	return !(atomic_or(&folio->flags, FOLIO_LOCKED) & FOLIO_LOCKED);
+}
+static inline void folio_unlock_held(struct folio *folio)
+{
+	check(atomic_and(&folio->flags, ~FOLIO_LOCKED) & FOLIO_LOCKED);
+}
 bool folio_is_locked(const struct host *host, pfn_t frame);
-struct folio *folio_of(const struct host *host, pfn_t frame);
 /* folio_alloc of order 0, as page_alloc_within. */
 MUST_USE enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t end, pfn_t *out);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 /*
- * Exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have
+ * By its first frame: exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have
  * marked it dirty, and nobody has any more, so what its mark says then is the last word. The caller frees it
  * (folio_free_frozen). False: there are others, or it is dirty. Linux: folio_ref_freeze, in __remove_mapping.
  */
 MUST_USE bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references);
 void folio_free_frozen(struct host *host, pfn_t frame);
 /* A reference, unless there is none any more: the folio may be on its way out. Linux: folio_try_get. */
-MUST_USE bool folio_try_get(struct host *host, pfn_t frame);
+MUST_USE static inline bool folio_try_get(struct folio *folio)
+{
+	uint32_t count = atomic_read(&folio->refcount);
+
+	while (count && !atomic_cmpxchg(&folio->refcount, &count, count + 1))
+		;
+	return count;
+}
 /*
  * By a frame's number alone: the folio that holds it, with a reference, if it is a process's or a file's.
  * Another may be making or freeing one there meanwhile; then there is none.
@@ -313,6 +346,6 @@ MUST_USE enum status folio_split(struct host *host, pfn_t frame);
 void folio_copy_idle(struct host *host, pfn_t from, pfn_t to);
 /* Linux: folio_add_anon_rmap_pte, folio_remove_rmap_pte. Leaves change under space->lock. */
 void folio_map(struct host *host, pfn_t frame);
-void folio_unmap(struct host *host, pfn_t frame);
+void folio_unmap(struct block block);
 
 #endif

@@ -136,7 +136,7 @@ unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, pfn
 
 		at = folio->previous;
 		/* None any more: it is about to be taken off by the CPU that put the last one. */
-		if (!folio_try_get(host, frame))
+		if (!folio_try_get(folio))
 			continue;
 		take(host, folio);
 		atomic_and(&folio->flags, ~FOLIO_LRU);

@@ -19,7 +19,7 @@ enum { NOT_REFUSED = ORDER_MAX + 1 };
  * it but the first carries a kind. So clearing one bit after the other, lowest first, meets the
  * head before anything else. Lockless: whoever holds the folio keeps those words from changing.
  */
-pfn_t page_head(const struct host *host, pfn_t frame)
+pfn_t page_search_head(const struct host *host, pfn_t frame)
 {
 	for (uint64_t at = frame.raw;; at &= at - 1) {
 		const struct folio *folio = page_folio(host, pfn(at));

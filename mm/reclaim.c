@@ -129,7 +129,7 @@ static enum outcome shrink_locked(struct host *host, pfn_t frame, struct folio *
 		return OUTCOME_KEPT;
 	if (!let_go(host, frame, folio))
 		return OUTCOME_KEPT;
-	folio_unlock(host, frame);
+	folio_unlock_held(folio);
 	folio_free_frozen(host, frame);
 	return OUTCOME_FREED;
 }
@@ -140,7 +140,7 @@ static enum outcome shrink_folio(struct host *host, pfn_t frame, enum regard reg
 	enum outcome outcome = OUTCOME_KEPT;
 
 	host_count(host, HOST_SCANNED, 1);
-	if (!folio_trylock(host, frame))
+	if (!folio_trylock_held(folio))
 		return OUTCOME_KEPT;
 	if (atomic_read(&folio->flags) & FOLIO_WRITEBACK)
 		atomic_or(&folio->flags, FOLIO_RECLAIM);
@@ -149,7 +149,7 @@ static enum outcome shrink_folio(struct host *host, pfn_t frame, enum regard reg
 					regard == REGARD_NOTHING ? JUDGMENT_RECLAIM :
 					check_references(host, frame, folio));
 	if (outcome != OUTCOME_FREED)
-		folio_unlock(host, frame);
+		folio_unlock_held(folio);
 	return outcome;
 }
 

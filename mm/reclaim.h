@@ -17,7 +17,7 @@ uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count);
  */
 MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 
-/* What has used a locked folio since this was last asked. Linux: folio_referenced. */
+/* What has used a locked folio since this was last asked. By its first frame. Linux: folio_referenced. */
 unsigned folio_referenced(struct host *host, pfn_t frame);
 
 /*

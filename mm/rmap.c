@@ -34,19 +34,53 @@ static struct space *next_space(struct host *host, struct space *at)
 	return next;
 }
 
-/* Calls `visit` for the leaves of [start, end) that name the folio. */
-static bool visit_range(struct space *space, uint64_t start, uint64_t end, pfn_t head,
-			unsigned order, const struct rmap *rmap) HOLDS(space->lock)
+/* What a walk looks for. The folio is locked, so none of it changes. */
+struct target {
+	pfn_t head;
+	uint64_t pages;
+	uint32_t number;
+	uint32_t family;		/* NO_FRAME, which no space has: it is not anonymous */
+	const struct file *file;
+};
+
+static inline struct target target_of(const struct host *host, struct block block)
+{
+	const struct folio *folio = block.folio;
+	uint32_t flags = atomic_read(&folio->flags);
+
+	return (struct target){
+		.head = block.head,
+		.pages = UINT64_C(1) << (flags & FOLIO_ORDER),
+		.number = folio_number(host, folio),
+		.family = flags & FOLIO_ANON ? folio->family : NO_FRAME,
+		.file = folio_file(folio),
+	};
+}
+
+static bool visit_leaf(struct space *space, uint64_t start, struct place place,
+		       const struct target *target, const struct rmap *rmap) HOLDS(space->lock)
+{
+	uint64_t inside = pte_frame(place.pte).raw - target->head.raw;
+
+	return pte_special(place.pte) || inside >= target->pages ||
+	       rmap->visit(space, start, place, rmap->argument);
+}
+
+/* Calls `visit` for the leaves of [start, end) that name the folio: most often that is a page. */
+static bool visit_range(struct space *space, uint64_t start, uint64_t end,
+			const struct target *target, const struct rmap *rmap) HOLDS(space->lock)
 {
 	struct walk walk = { .at = start, .end = end };
 
-	while (walk_next(space, &walk)) {
-		uint64_t frame = pte_frame(walk.place.pte).raw;
+	if (target->pages == 1) {
+		struct place place = tlb_find(space, start);
 
-		if (!pte_special(walk.place.pte) && frame - head.raw < UINT64_C(1) << order &&
-		    !rmap->visit(space, walk.start, walk.place, rmap->argument))
-			return false;
+		return place.level != LEVEL_4K || !pte_leaf(place.pte, LEVEL_4K) ||
+		       visit_leaf(space, start, place, target, rmap);
 	}
+	while (walk_next(space, &walk))
+		if (!visit_leaf(space, walk.start, walk.place, target, rmap))
+			return false;
 	return true;
 }
 
@@ -54,58 +88,56 @@ static bool visit_range(struct space *space, uint64_t start, uint64_t end, pfn_t
  * The pages of the VMA that have the folio's numbers. A folio may begin before the VMA or end after it. A
  * number is kept in 32 bits, so a VMA of more than 16 TiB has several candidates: an entry decides.
  */
-static bool visit_vma(struct space *space, const struct vma *vma, const struct folio *folio,
-		      pfn_t head, const struct rmap *rmap) HOLDS(space->lock)
+static bool visit_vma(struct space *space, const struct vma *vma, const struct target *target,
+		      const struct rmap *rmap) HOLDS(space->lock)
 {
 	const int64_t turn = INT64_C(1) << 32;
-	uint32_t number = folio_number(space->host, folio);
-	unsigned order = atomic_read(&folio->flags) & FOLIO_ORDER;
 	int64_t pages = (int64_t)((vma->end - vma->start) >> PAGE_SHIFT);
+	int64_t at = (uint32_t)(target->number - (uint32_t)vma->first);
 
-	for (int64_t at = (uint32_t)(number - (uint32_t)vma->first) - turn; at < pages;
-	     at += turn) {
-		int64_t first = at > 0 ? at : 0, last = at + (INT64_C(1) << order);
+	if (at + (int64_t)target->pages > turn)
+		at -= turn;
+	for (; at < pages; at += turn) {
+		int64_t first = at > 0 ? at : 0, last = at + (int64_t)target->pages;
 
 		if (last > pages)
 			last = pages;
-		if (first < last &&
-		    !visit_range(space, vma->start + ((uint64_t)first << PAGE_SHIFT),
-				 vma->start + ((uint64_t)last << PAGE_SHIFT), head, order, rmap))
+		if (!visit_range(space, vma->start + ((uint64_t)first << PAGE_SHIFT),
+				 vma->start + ((uint64_t)last << PAGE_SHIFT), target, rmap))
 			return false;
 	}
 	return true;
 }
 
-static bool may_show(const struct space *space, const struct vma *vma, const struct folio *folio)
+static bool may_show(const struct space *space, const struct vma *vma, const struct target *target)
 {
 	if (vma->kind != VMA_PAGED)
 		return false;
-	if (atomic_read(&folio->flags) & FOLIO_ANON)
-		return space->family == folio->family &&
-		       (!vma->file || vma->sharing == SHARING_PRIVATE);
-	return vma->file && vma->file == folio_file(folio);
+	if (target->file)
+		return vma->file == target->file;
+	return space->family == target->family &&
+	       (!vma->file || vma->sharing == SHARING_PRIVATE);
 }
 
-static bool visit_space(struct space *space, pfn_t head, const struct rmap *rmap)
+static bool visit_space(struct space *space, const struct target *target, const struct rmap *rmap)
 	HOLDS(space->lock)
 {
-	const struct folio *folio = page_folio(space->host, head);
-
 	for (unsigned i = 0; i < space->vma_count; i++)
-		if (may_show(space, &space->vmas[i], folio) &&
-		    !visit_vma(space, &space->vmas[i], folio, head, rmap))
+		if (may_show(space, &space->vmas[i], target) &&
+		    !visit_vma(space, &space->vmas[i], target, rmap))
 			return false;
 	return true;
 }
 
 void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap)
 {
-	pfn_t head = page_head(host, frame);
+	struct block block = page_block(host, frame);
+	const struct target target = target_of(host, block);
 
-	check(folio_is_locked(host, frame));
+	check(atomic_read(&block.folio->flags) & FOLIO_LOCKED);
 	for (struct space *space = NULL; (space = next_space(host, space));) {
 		write_lock(&space->lock);
-		bool on = visit_space(space, head, &rmap);
+		bool on = visit_space(space, &target, &rmap);
 
 		write_unlock(&space->lock);
 		if (!on) {
@@ -193,7 +225,9 @@ void rmap_unlock_all(struct rmap_spaces *spaces) NOT_CHECKED
 
 void rmap_visit(struct space *space, pfn_t head, struct rmap rmap)
 {
-	(void)visit_space(space, head, &rmap);
+	const struct target target = target_of(space->host, page_block(space->host, head));
+
+	(void)visit_space(space, &target, &rmap);
 }
 
 /* ------------------------------------------------------------------ clean, and read-only */

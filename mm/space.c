@@ -59,7 +59,12 @@ enum status space_create(struct host *host, struct space **out)
 void space_put(struct space *space)
 {
 	struct host *host = space->host;
+	uint32_t users = atomic_read(&space->users);
 
+	/* Only the last one must keep others from finding it. Linux: refcount_dec_and_lock. */
+	while (users > 1)
+		if (atomic_cmpxchg(&space->users, &users, users - 1))
+			return;
 	spin_lock(&host->spaces_lock);
 	bool last = atomic_sub(&space->users, 1) == 1;
 

@@ -125,7 +125,8 @@ static inline struct gather gather_begin(struct space *space)
 	return gather;
 }
 
-void gather_add(struct gather *gather, pfn_t frame);
+/* A reference to the folio that begins there. */
+void gather_add(struct gather *gather, pfn_t first);
 /* The flush, as soon as it has to be, or with the rest. Once for all that was added. */
 void gather_flush(struct gather *gather, uint64_t address);
 void gather_finish(struct gather *gather);

@@ -187,7 +187,7 @@ bool swap_forget(struct host *host, pfn_t frame)
 	return unused;
 }
 
-void swap_tidy(struct host *host, pfn_t frame)
+void swap_tidy_cached(struct host *host, pfn_t frame)
 {
 	const struct folio *folio = page_folio(host, frame);
 

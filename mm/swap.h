@@ -76,7 +76,12 @@ bool swap_forget(struct host *host, pfn_t frame);
  * it, or given up an entry of it, and has a reference. So none is left behind in the cache
  * without users. Linux: free_swap_cache.
  */
-void swap_tidy(struct host *host, pfn_t frame);
+void swap_tidy_cached(struct host *host, pfn_t frame);
+static inline void swap_tidy(struct host *host, pfn_t frame)
+{
+	if (atomic_read(&page_known(host, frame)->flags) & FOLIO_SWAPCACHE)
+		swap_tidy_cached(host, frame);
+}
 
 /* By the funnel, for each entry that names a slot. Linux: swap_duplicate, free_swap_and_cache. */
 void swap_entry_comes(struct host *host, uint32_t slot);

@@ -61,7 +61,7 @@ static struct place descend(const struct space *space, uint64_t address, unsigne
 
 struct place table_find(const struct space *space, uint64_t address)
 {
-	return descend(space, address, LEVEL_4K);
+	return tlb_find(space, address);
 }
 
 struct place table_find_at(const struct space *space, uint64_t address, unsigned lowest)
@@ -73,7 +73,7 @@ struct place table_find_at(const struct space *space, uint64_t address, unsigned
 
 static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
 {
-	return page_folio(space->host, ptr_to_pfn(slot));
+	return page_known(space->host, ptr_to_pfn(slot));
 }
 
 /*
@@ -82,10 +82,10 @@ static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
  * and takes its marks with it; if it only moves, dirty is what counts.
  * Linux: zap_present_folio_ptes, try_to_migrate_one.
  */
-static void pass_on_marks(struct host *host, pte_t old, enum content content,
-			  const struct gather *gather)
+static void pass_on_marks(struct host *host, const struct folio *folio, pte_t old,
+			  enum content content, const struct gather *gather)
 {
-	bool anon = atomic_read(&folio_of(host, pte_frame(old))->flags) & FOLIO_ANON;
+	bool anon = atomic_read(&folio->flags) & FOLIO_ANON;
 
 	if (pte_dirty(old) && (!anon || content == CONTENT_MOVES))
 		folio_mark_dirty(host, pte_frame(old));
@@ -111,9 +111,11 @@ static void account_leaf(struct space *space, uint64_t address, pte_t old, bool 
 	if (is && !pte_special(new))
 		folio_map(host, pte_frame(new));
 	if (was && !pte_special(old)) {
-		pass_on_marks(host, old, content, gather);
-		folio_unmap(host, pte_frame(old));
-		gather_add(gather, pte_frame(old));
+		struct block block = page_block(host, pte_frame(old));
+
+		pass_on_marks(host, block.folio, old, content, gather);
+		folio_unmap(block);
+		gather_add(gather, block.head);
 	}
 }
 
@@ -161,7 +163,7 @@ pte_t table_change(struct space *space, uint64_t address, struct place place, pt
 	pte_t old = { atomic_xchg(place.slot, new.bits) };
 
 	account(space, address, place, old, new, content, gather);
-	if (pte_is_empty(new))
+	if (pte_is_empty(new) && !table_of(space, place.slot)->entries)
 		prune(space, address, place.level, gather);
 	return old;
 }
@@ -368,7 +370,7 @@ void table_replace(struct space *space, uint64_t address, struct place table, pt
 bool walk_next(const struct space *space, struct walk *walk)
 {
 	while (walk->at < walk->end) {
-		walk->place = table_find(space, walk->at);
+		walk->place = tlb_find(space, walk->at);
 		walk->start = walk->at & ~(level_bytes(walk->place.level) - 1);
 		walk->at = walk->start + level_bytes(walk->place.level);
 		if (pte_leaf(walk->place.pte, walk->place.level) ||

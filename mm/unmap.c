@@ -62,8 +62,8 @@ static bool referenced_one(struct space *space, uint64_t address, struct place p
 
 unsigned folio_referenced(struct host *host, pfn_t frame)
 {
-	struct referenced found = { .folio = folio_of(host, frame),
-				    .left = folio_mapcount(host, frame) };
+	struct folio *folio = page_known(host, frame);
+	struct referenced found = { .folio = folio, .left = atomic_read(&folio->mapcount) };
 
 	if (found.left)
 		rmap_walk(host, frame, (struct rmap){ referenced_one, &found });
@@ -155,5 +155,5 @@ static bool unmap_one(struct space *space, uint64_t address, struct place place,
 
 void folio_try_to_unmap(struct host *host, pfn_t frame)
 {
-	rmap_walk(host, frame, (struct rmap){ unmap_one, folio_of(host, frame) });
+	rmap_walk(host, frame, (struct rmap){ unmap_one, page_known(host, frame) });
 }

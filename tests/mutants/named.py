@@ -949,7 +949,7 @@ AGING = [
            "atomic_write(&page_folio(host, head)->flags, "
            "atomic_read(&page_folio(host, head)->flags) | FOLIO_IDLE);",
            "I6: no mark of a folio is lost to idle tracking", "explore/idle_marks"),
-    Mutant("found-and-free", "mm/folio.c",
+    Mutant("found-and-free", "mm/host.h",
            "while (count && !atomic_cmpxchg(&folio->refcount, &count, count + 1))",
            "while (!atomic_cmpxchg(&folio->refcount, &count, count + 1))",
            "no reference to a folio that has none", "explore/find_lent_again"),

@@ -104,7 +104,7 @@ static void damage_is_seen(void **state)
 	folio_map(arena.host, pte_frame(place.pte));
 	assert_true(panics(space_verify(space), "mapcount"));
 	space->lock = (rwlock_t){ 0 };
-	folio_unmap(arena.host, pte_frame(place.pte));
+	folio_unmap(page_block(arena.host, pte_frame(place.pte)));
 	atomic_write(&folio->refcount, 0);
 	assert_true(panics(space_verify(space), "refcount"));
 	space->lock = (rwlock_t){ 0 };

@@ -427,8 +427,8 @@ static void references(void **state)
 	assert_true(panics(folio_put(arena.host, frame), "while it is mapped"));
 	folio_get(arena.host, take(0));			/* the panic took a reference with it */
 	atomic_write(&page_folio(arena.host, frame)->refcount, 1);
-	folio_unmap(arena.host, frame);
-	assert_true(panics(folio_unmap(arena.host, frame), "more often than mapped"));
+	folio_unmap(page_block(arena.host, frame));
+	assert_true(panics(folio_unmap(page_block(arena.host, frame)), "more often than mapped"));
 	atomic_write(&page_folio(arena.host, frame)->mapcount, 0);
 	folio_put(arena.host, frame);
 	arena_abandon(&arena);
