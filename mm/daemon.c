@@ -17,6 +17,7 @@ static const struct job {
 	[DAEMON_RECLAIM] = { "reclaim", host_balance },
 	[DAEMON_FLUSH] = { "flush", host_flush },
 	[DAEMON_KSM] = { "ksm", ksm_scan },
+	[DAEMON_NUMA] = { "numa", numa_scan },
 };
 
 const char *daemon_name(enum daemon_kind kind) { return jobs[kind].name; }

@@ -9,7 +9,7 @@
 
 #include "mm/mm.h"
 
-enum daemon_kind { DAEMON_RECLAIM, DAEMON_FLUSH, DAEMON_KSM, DAEMONS };
+enum daemon_kind { DAEMON_RECLAIM, DAEMON_FLUSH, DAEMON_KSM, DAEMON_NUMA, DAEMONS };
 
 struct daemon_rate {
 	uint64_t interval;		/* ticks from one step to the next; 0: always due */

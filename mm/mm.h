@@ -386,6 +386,8 @@ MUST_USE enum status space_hint(struct space *space, hva_t start, uint64_t bytes
  * after the end. For a task that does it now and then. Linux: numa_scan_offset.
  */
 MUST_USE enum status space_scan(struct space *space, uint64_t pages, enum hinting how);
+/* So many pages of each space, a bracket for each VMA; returns their number. No lock held. */
+uint64_t numa_scan(struct host *host, uint64_t pages);
 
 /* ------------------------------------------------------------------ soft dirty */
 

@@ -199,6 +199,16 @@ enum status space_scan(struct space *space, uint64_t pages, enum hinting how)
 	return status;
 }
 
+uint64_t numa_scan(struct host *host, uint64_t pages)
+{
+	uint64_t done = 0;
+
+	/* Without memory for a table the space waits for the next scan. */
+	for (struct space *space = NULL; (space = space_next(host, space));)
+		done += space_scan(space, pages, HINT_AT_ONCE) == STATUS_OK ? pages : 0;
+	return done;
+}
+
 /* ------------------------------------------------------------------ the fault */
 
 /* A page that could be on this CPU's node and is not. Linux: numa_migrate_check. */

@@ -16,24 +16,6 @@
 #include "mm/swap.h"
 #include "mm/tlb.h"
 
-/* The space behind `at` in the host's list, with a user more; `at` loses its own. NULL: the end. */
-static struct space *next_space(struct host *host, struct space *at)
-{
-	struct space *next = NULL;
-
-	spin_lock(&host->spaces_lock);
-	struct list_node *node = at ? at->link.next : host->spaces.next;
-
-	if (node != &host->spaces) {
-		next = container_of(node, struct space, link);
-		atomic_add(&next->users, 1);
-	}
-	spin_unlock(&host->spaces_lock);
-	if (at)
-		space_put(at);
-	return next;
-}
-
 /* What a walk looks for. The folio is locked, so none of it changes. */
 struct target {
 	pfn_t head;
@@ -135,7 +117,7 @@ void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap)
 	const struct target target = target_of(host, block);
 
 	check(atomic_read(&block.folio->flags) & FOLIO_LOCKED);
-	for (struct space *space = NULL; (space = next_space(host, space));) {
+	for (struct space *space = NULL; (space = space_next(host, space));) {
 		write_lock(&space->lock);
 		bool on = visit_space(space, &target, &rmap);
 
@@ -164,7 +146,7 @@ static void visit_part(struct space *space, const struct vma *vma, uint64_t firs
 
 void rmap_walk_mapping(struct file *file, uint64_t first, uint64_t pages, struct rmap_part part)
 {
-	for (struct space *space = NULL; (space = next_space(file->host, space));) {
+	for (struct space *space = NULL; (space = space_next(file->host, space));) {
 		write_lock(&space->lock);
 		for (unsigned i = 0; i < space->vma_count; i++)
 			if (space->vmas[i].file == file &&
@@ -193,7 +175,7 @@ bool rmap_lock_all(struct host *host, pfn_t frame, struct rmap_spaces *out) NOT_
 
 	check(folio_is_locked(host, frame));
 	out->count = 0;
-	for (struct space *space = NULL; (space = next_space(host, space));) {
+	for (struct space *space = NULL; (space = space_next(host, space));) {
 		bool found = false;
 
 		write_lock(&space->lock);

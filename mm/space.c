@@ -75,6 +75,23 @@ void space_put(struct space *space)
 		folio_put(host, ptr_to_pfn(space));
 }
 
+struct space *space_next(struct host *host, struct space *at)
+{
+	struct space *next = NULL;
+
+	spin_lock(&host->spaces_lock);
+	struct list_node *node = at ? at->link.next : host->spaces.next;
+
+	if (node != &host->spaces) {
+		next = container_of(node, struct space, link);
+		atomic_add(&next->users, 1);
+	}
+	spin_unlock(&host->spaces_lock);
+	if (at)
+		space_put(at);
+	return next;
+}
+
 /* Empties the range, inside a bracket: VMA after VMA, for what goes is marked as its VMA says. */
 static void zap_vmas(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
 	HOLDS(space->lock)

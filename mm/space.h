@@ -48,6 +48,11 @@ struct space {
 /* An empty space of that family, at the end of the host's list. */
 MUST_USE enum status space_create_in(struct host *host, uint32_t family, struct space **out);
 void space_put(struct space *space);
+/*
+ * The space behind `at` in the host's list, NULL: the first, with a user more; `at` loses its own.
+ * NULL: the end. Takes host->spaces_lock.
+ */
+struct space *space_next(struct host *host, struct space *at);
 /* A new VMA, if it overlaps none. STATUS_EXISTS, STATUS_NO_MEMORY. */
 MUST_USE enum status space_insert(struct space *space, struct vma vma) HOLDS(space->lock);
 /* The entries of a range go, in a bracket of that event. No leaf lies across its ends. */

@@ -34,7 +34,7 @@ def daemon_command(context) -> object:
     status, lines = scenario.run_command(context, 60, ENGINE="qemu", EXEC=";".join(commands))
     wrong = [] if status == 3 else [f"exit status {status}, expected 3"]
     return scenario.check("bad_input/daemon", wrong + scenario.missing(
-        lines, "daemon: 'nosuch': expected one of reclaim flush ksm",
+        lines, "daemon: 'nosuch': expected one of reclaim flush ksm numa",
         "daemon: '0': expected steps a second, 1 to 1000000",
         "daemon: 'x': expected pages a step, 1 to 16777216",
         "daemon: 'maybe': expected on [STEPS_A_SECOND [PAGES_A_STEP]], or off",

@@ -369,8 +369,10 @@ static void hints(void)
 
 	if (below(4))
 		(void)done(space_hint(pick.process->space, start_of(pick), bytes_of(pick), how));
-	else
+	else if (below(2))
 		(void)done(space_scan(pick.process->space, 1 + below(100), how));
+	else
+		(void)numa_scan(arena.host, 1 + below(20));
 }
 
 static void clears_soft_dirty(void)

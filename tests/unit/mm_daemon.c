@@ -134,6 +134,16 @@ static void *serve(void *argument)
 	return NULL;
 }
 
+static void *serve_other(void *argument)
+{
+	(void)argument;
+	port_set_cpu(2);
+	for (uint64_t now = 0; !atomic_read(&over); now++)
+		for (unsigned kind = DAEMONS; kind-- > 0;)
+			daemon_step(arena.host, (enum daemon_kind)kind, now);
+	return NULL;
+}
+
 /* Stores go on while the flusher writes; stop waits for its step; what is left is written at the end. */
 static void flusher_on_a_thread(void **state)
 {
@@ -161,12 +171,105 @@ static void flusher_on_a_thread(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* ------------------------------------------------------------------ all of them */
+
+/* A page is hinted, and used again; a page of two processes is one, until it is written. */
+static void scanners(void **state)
+{
+	const struct daemon_rate rate = { 0, 8 };
+	struct ksm_stats ksm;
+	uint64_t value = 0;
+
+	(void)state;
+	map(BASE, 4 * PAGE_SIZE, LEVEL_4K);
+	for (unsigned page = 0; page < 4; page++)
+		put(BASE + page * PAGE_SIZE, 9);
+	assert_int_equal(ksm_start(arena.host, 16), STATUS_OK);
+	assert_int_equal(space_merge(space, hva(BASE), 4 * PAGE_SIZE), STATUS_OK);
+	assert_int_equal(daemon_start(arena.host, DAEMON_NUMA, rate), STATUS_OK);
+	assert_true(daemon_step(arena.host, DAEMON_NUMA, 0));
+	assert_false(pte_present(entry(BASE).pte));
+	for (unsigned page = 0; page < 4; page++)
+		assert_int_equal(space_read(space, hva(BASE + page * PAGE_SIZE), &value,
+					    sizeof(value)), STATUS_OK);
+	assert_true(pte_present(entry(BASE).pte));
+	assert_int_equal(value, 9);
+	daemon_stop(arena.host, DAEMON_NUMA);
+	assert_int_equal(daemon_start(arena.host, DAEMON_KSM, rate), STATUS_OK);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(daemon_step(arena.host, DAEMON_KSM, i));
+	ksm_read_stats(arena.host, &ksm);
+	assert_int_equal(ksm.shared, 1);
+	assert_int_equal(ksm.sharing, 3);
+	daemon_stop(arena.host, DAEMON_KSM);
+	assert_int_equal(space_unmap(space, hva(BASE), 4 * PAGE_SIZE), STATUS_OK);
+	(void)ksm_scan(arena.host, 8);
+	ksm_stop(arena.host);
+}
+
+enum { OWN = 64, ROUNDS = 3000 };
+
+/* Memory of a process under all of them at once: what it stores, it finds. */
+static void all_on_two_threads(void **state)
+{
+	static uint64_t expected[OWN];
+	const struct daemon_rate rate = { 1, 8 };
+	struct ram_store *swap;
+	uint64_t seed = 77, value, first;
+	pthread_t threads[2];
+
+	(void)state;
+	memset(expected, 0, sizeof(expected));
+	assert_int_equal(ram_store_create(arena.host, 2 * OWN, &swap), STATUS_OK);
+	assert_int_equal(host_swap_on(arena.host, ram_store_of(swap), 2 * OWN), STATUS_OK);
+	assert_int_equal(ksm_start(arena.host, 64), STATUS_OK);
+	map(BASE, OWN * PAGE_SIZE, LEVEL_4K);
+	map_file(BASE + GIB, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	assert_int_equal(space_merge(space, hva(BASE), OWN * PAGE_SIZE), STATUS_OK);
+	assert_int_equal(host_set_watermarks(arena.host, pages_free(), pages_free() + 8),
+			 STATUS_OK);
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
+		assert_int_equal(daemon_start(arena.host, kind, rate), STATUS_OK);
+	atomic_write(&over, 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, i ? serve_other : serve, NULL), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		seed = seed * 6364136223846793005 + 1;
+		uint64_t page = seed >> 33 & (OWN - 1);
+
+		assert_int_equal(space_read(space, hva(BASE + page * PAGE_SIZE), &value,
+					    sizeof(value)), STATUS_OK);
+		assert_int_equal(value, expected[page]);
+		expected[page] = seed >> 40 & 3;	/* few values: pages are equal */
+		put(BASE + page * PAGE_SIZE, expected[page]);
+		first = i;
+		put(BASE + GIB + (i % PAGES) * PAGE_SIZE, first);
+	}
+	atomic_write(&over, 1);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
+		daemon_stop(arena.host, kind);
+	for (unsigned page = 0; page < OWN; page++) {
+		assert_int_equal(space_read(space, hva(BASE + page * PAGE_SIZE), &value,
+					    sizeof(value)), STATUS_OK);
+		assert_int_equal(value, expected[page]);
+	}
+	assert_int_equal(space_unmap(space, hva(BASE), OWN * PAGE_SIZE), STATUS_OK);
+	(void)ksm_scan(arena.host, 8);
+	ksm_stop(arena.host);
+	assert_int_equal(host_set_watermarks(arena.host, 0, 0), STATUS_OK);
+	assert_int_equal(host_swap_off(arena.host), STATUS_OK);
+	ram_store_destroy(swap);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		file_test(keeps_its_rate), file_test(start_and_stop),
 		file_test(nobody_waits_for_ever), file_test(reclaimer_keeps_the_watermark),
-		file_test(flusher_on_a_thread),
+		file_test(flusher_on_a_thread), file_test(scanners),
+		file_test(all_on_two_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
