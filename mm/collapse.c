@@ -76,17 +76,17 @@ static bool one_folio(const struct collapse *collapse)
 }
 
 /* Linux: hpage_collapse_scan_pmd. */
-static void look(struct collapse *collapse) HOLDS_SHARED(collapse->space->lock)
+static void look(struct space *space, struct collapse *collapse) HOLDS_SHARED(space->lock)
 {
-	const struct vma *vma = vma_find(collapse->space, collapse->start);
+	const struct vma *vma = vma_find(space, collapse->start);
 
 	collapse->verdict = NOTHING;
-	collapse->table = table_find_at(collapse->space, collapse->start, LEVEL_2M);
+	collapse->table = table_find_at(space, collapse->start, LEVEL_2M);
 	if (!wanted(vma, collapse->start) || collapse->table.level != LEVEL_2M ||
 	    !pte_table(collapse->table.pte, LEVEL_2M))
 		return;
 	for (unsigned i = 0; i < 512; i++)
-		if (!owned(collapse->space->host, page_of(collapse, i)))
+		if (!owned(space->host, page_of(collapse, i)))
 			return;
 	collapse->vma = *vma;
 	collapse->verdict = one_folio(collapse) ? IN_PLACE : COPY;
@@ -134,9 +134,8 @@ static pte_t large_leaf(const struct collapse *collapse)
 }
 
 /* The reference to `frame` becomes the leaf's, if there is one. */
-static bool collapse_locked(struct collapse *collapse) HOLDS(collapse->space->lock)
+static bool collapse_locked(struct space *space, struct collapse *collapse) HOLDS(space->lock)
 {
-	struct space *space = collapse->space;
 	uint64_t end = collapse->start + level_bytes(LEVEL_2M);
 	struct gather gather = gather_begin(space);
 	struct mm_range range = notifier_start(space, collapse->start, end, EVENT_CLEAR);
@@ -157,21 +156,21 @@ static bool collapse_locked(struct collapse *collapse) HOLDS(collapse->space->lo
 }
 
 /* What was found without the lock, or other pages of the same kind. */
-static bool look_and_collapse(struct collapse *collapse)
+static bool look_and_collapse(struct space *space, struct collapse *collapse)
 {
 	enum verdict before = collapse->verdict;
 	bool done = false;
 
-	write_lock(&collapse->space->lock);
-	look(collapse);
+	write_lock(&space->lock);
+	look(space, collapse);
 	if (collapse->verdict == before) {
 		if (before == IN_PLACE) {
 			collapse->frame = pte_frame(page_of(collapse, 0));
-			folio_get(collapse->space->host, collapse->frame);
+			folio_get(space->host, collapse->frame);
 		}
-		done = collapse_locked(collapse);
+		done = collapse_locked(space, collapse);
 	}
-	write_unlock(&collapse->space->lock);
+	write_unlock(&space->lock);
 	return done;
 }
 
@@ -181,7 +180,7 @@ static enum status collapse_one(struct space *space, uint64_t start, uint64_t *c
 	enum status status = STATUS_OK;
 
 	read_lock(&space->lock);
-	look(&collapse);
+	look(space, &collapse);
 	read_unlock(&space->lock);
 	if (collapse.verdict == NOTHING)
 		return STATUS_OK;
@@ -191,7 +190,7 @@ static enum status collapse_one(struct space *space, uint64_t start, uint64_t *c
 		return status;
 
 	enum verdict verdict = collapse.verdict;
-	bool done = look_and_collapse(&collapse);
+	bool done = look_and_collapse(space, &collapse);
 
 	*collapsed += done;
 	if (!done && verdict == COPY)

@@ -91,7 +91,7 @@ static void copied(void **state)
 }
 
 /* Used if a page was, and dirty; no more rights than its VMA has. */
-static void flags(void **state)
+static void flags(void **state) NOT_CHECKED
 {
 	(void)state;
 	for (uint64_t page = 0; page < PAGES; page++)
@@ -185,7 +185,7 @@ static void others_share_a_page(void **state)
 	contents();
 }
 
-static void not_wanted(void **state)
+static void not_wanted(void **state) NOT_CHECKED
 {
 	(void)state;
 	space->vmas[0].max_level = LEVEL_4K;
