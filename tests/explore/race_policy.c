@@ -93,3 +93,30 @@ SCENARIO(zap_reclaim, .rule = "what a leaf knows is told before dirty is judged 
 SCENARIO(zap_reclaim_leaf, .rule = "a leaf that stands tells of every store by it when it goes (S49)",
 	 .setup = open_stored, .actors = { store_seven, page_out }, .verify = verify_kept,
 	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+
+/* ------------------------------------------------------------------ an EPT that ends */
+
+static struct { struct ept *ept; struct soft_cpu cpu; } going;
+
+/* Of a second guest of the same memory. The first one's leaf is not there. */
+static void open_going(void)
+{
+	struct ept_caps caps = { .max_level = LEVEL_4K, .accessed_dirty = true };
+	struct region region = { .pages = 1, .backing = hva(WORLD_BACKING),
+				 .rights = REGION_READ_WRITE, .max_level = LEVEL_4K };
+
+	open_given();
+	check(ept_create(world.space, &caps, &going.ept) == STATUS_OK);
+	ept_set_policy(going.ept, EPT_POLICY_ZAP);
+	check(ept_region_add(going.ept, &region) == STATUS_OK);
+	soft_cpu_init(&going.cpu, going.ept);
+	check(soft_store(&going.cpu, page_gpa(0), 7) == FAULT_FIXED);
+	soft_leave(&going.cpu);
+	check(clean_in_host());
+}
+
+static void destroy_ept(void) { ept_destroy(going.ept); }
+
+SCENARIO(zap_ept_goes, .rule = "an EPT that ends has told before it stops to listen (S49)",
+	 .setup = open_going, .actors = { destroy_ept, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);

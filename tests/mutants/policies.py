@@ -81,7 +81,7 @@ POLICIES = [
     Mutant("explored-map-marks-unlocked", "ept/fault.c",
            "if (result == MAP_CONFLICT) {",
            "if (result == MAP_INSTALLED || result == MAP_FOUND) "
-           "ept_propagate_map(ept, planned.leaf, &fault->page); if (result == MAP_CONFLICT) {",
+           "folio_set_dirty(ept->host, spte_frame(planned.leaf)); if (result == MAP_CONFLICT) {",
            "S49 (a): not when the lock is gone, and the page may be", "explore/lazyfree_reclaim",
            also=("ept_propagate_map(ept, leaf, &fault->page);", "")),
     Mutant("explored-zap-without-mark", "ept/change.c",
@@ -102,4 +102,9 @@ POLICIES = [
     Mutant("explored-map-keeps", "ept/notify.c", ZAP_REGION, "",
            "S49: a leaf that was marked for must go, or it is stored by again",
            "explore/writeback"),
+    Mutant("explored-ept-goes-unheard", "ept/lifecycle.c", "write_lock(&ept->lock);",
+           "if (!ept->released) notifier_unregister(ept->space, &ept->notifier); "
+           "write_lock(&ept->lock);",
+           "S49: what leaves know is told while the host still tells", "explore/zap_ept_goes",
+           within="ept_destroy", also=("if (!ept->released)", "if (false)")),
 ]

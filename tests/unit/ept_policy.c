@@ -31,7 +31,7 @@ static void bracket(void)
 	assert_int_equal(space_invalidate(space, hva(BACKING), BYTES), STATUS_OK);
 }
 
-/* Entries of the process's that may be written and are clean, over clean folios: only the guest tells of its stores. */
+/* Entries that may be written and are clean, over clean folios: only the guest's leaf knows of its stores. */
 static void lend_clean(void)
 {
 	uint64_t value = 5;
@@ -224,7 +224,7 @@ static void marked_at_the_end(void **state)
 	arena_close(&arena);
 }
 
-/* Where no flags are in the processor's, software's own stand in: what may be written counts as written. */
+/* Where the processor has no flags software's own stand in: what may be written counts as written. */
 static void without_flags(void **state)
 {
 	(void)state;
@@ -258,7 +258,7 @@ static void only_what_the_flags_say(void **state)
 
 /* ------------------------------------------------------------------ whose page it is */
 
-/* S7, S85: the entry does not say what is behind it, and frames without a folio of their own are nobody's to mark. */
+/* S7, S85: the entry does not say what is behind it; bare frames are nobody's to mark. */
 static void bare_frames_are_not_marked(void **state)
 {
 	pfn_t block;

@@ -210,6 +210,7 @@ static void run_oracle(void)
 	}
 }
 
+/* S49, S92: kept by MAP, which marks nothing when a leaf goes, and by ZAP. */
 static void content_of_anonymous_memory(void **state)
 {
 	(void)state;
@@ -218,6 +219,7 @@ static void content_of_anonymous_memory(void **state)
 	assert_true(disk.writes > 20 * PAGES / 2);
 }
 
+/* S49, S92: the same of a file, with its writeback. */
 static void content_of_a_file(void **state)
 {
 	(void)state;

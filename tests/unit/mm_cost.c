@@ -1,7 +1,8 @@
 /*
- * What one operation of the host costs itself, and what it costs a guest that maps the same pages: S67,
- * and S68 for hinting; S55, how rarely D alone is taken. Sixteen pages that the guest has stored to; the operation; the guest uses them all
- * again. The table is printed; every figure in it is expected.
+ * What one operation of the host costs itself, and what it costs a guest that maps the same pages:
+ * S67, and S68 for hinting; S55, how rarely D alone is taken.
+ *
+ * Sixteen pages that the guest has stored to; the operation; the guest uses them all again. The table is printed; every figure in it is expected.
  *
  *	brackets	told to listeners		primary		flushes of processes' translations
  *	shootdowns	of the guest's translations	zapped		leaves that the guest lost

@@ -106,7 +106,6 @@ static void on_step(struct trace *self, enum trace_step step, uint64_t subject, 
 
 /* ------------------------------------------------------------------ what cleans */
 
-static uint64_t bytes_of(enum memory memory) { return memory == OWN_LARGE ? 2 * MIB : PAGES * PAGE_SIZE; }
 static uint64_t bytes;
 
 static bool did(enum status status) { return status == STATUS_OK; }
@@ -196,7 +195,7 @@ static void open_memory(enum memory memory, unsigned options)
 {
 	assert_int_equal(open_space(NULL), 0);
 	host_set_options(arena.host, options);
-	bytes = bytes_of(memory);
+	bytes = memory == OWN_LARGE ? 2 * MIB : PAGES * PAGE_SIZE;
 	assert_int_equal(host_swap_on(arena.host, disk_open(), DISK_PAGES), STATUS_OK);
 	if (memory == FILE_SHARED) {
 		assert_int_equal(ram_store_create(arena.host, PAGES, &store), STATUS_OK);
