@@ -103,9 +103,12 @@ static bool has_place_to_go(struct host *host, pfn_t frame, const struct folio *
 {
 	uint32_t flags = atomic_read(&folio->flags);
 
-	/* What is larger than a page is not taken apart. */
-	if (flags & FOLIO_ORDER)
-		return false;
+	/* A large one is taken apart first, if that is of use. Linux: split_folio_to_list. */
+	if (flags & FOLIO_ORDER) {
+		if ((flags & FOLIO_SWAPBACKED && !host->swap) ||
+		    folio_split(host, frame) != STATUS_OK)
+			return false;
+	}
 	return !(flags & FOLIO_ANON) || !(flags & FOLIO_SWAPBACKED) || flags & FOLIO_SWAPCACHE ||
 	       swap_add(host, frame);
 }

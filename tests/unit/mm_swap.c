@@ -450,6 +450,29 @@ static void content_of_more_than_memory(void **state)
 	}
 }
 
+/* It is taken apart; the page that was meant goes, the others can. What the process gave back goes at once. */
+static void a_large_page_goes_page_by_page(void **state)
+{
+	uint64_t before = pages_free();
+
+	(void)state;
+	map(4 * BASE, 2 * MIB, LEVEL_2M);
+	for (uint64_t page = 0; page < 512; page++)
+		put(4 * BASE + page * PAGE_SIZE, page + 1);
+	assert_int_equal(folio_order(host(), frame_at(4 * BASE)), ORDER_2M);
+	assert_int_equal(space_unmap(space, hva(4 * BASE + MIB), MIB), STATUS_OK);
+	assert_true(before - pages_free() >= 512);
+	assert_int_equal(swap_out(4 * BASE), 1);
+	assert_int_equal(folio_order(host(), frame_at(4 * BASE + PAGE_SIZE)), ORDER_4K);
+	assert_true(before - pages_free() < 256 + 8);
+	expect_swap(1, 0);
+	assert_int_equal(swap_out(4 * BASE + 5 * PAGE_SIZE), 1);
+	expect_swap(2, 0);
+	for (uint64_t page = 0; page < 256; page++)
+		assert_int_equal(get(4 * BASE + page * PAGE_SIZE), page + 1);
+	assert_int_equal(space_unmap(space, hva(4 * BASE), MIB), STATUS_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,7 +482,7 @@ int main(void)
 		swap_test(a_page_of_two), swap_test(a_page_that_cannot_be_read),
 		swap_test(a_page_that_cannot_be_written), swap_test(no_memory_to_read_into),
 		swap_test(locks), swap_test(damage_is_seen),
-		swap_test(content_of_more_than_memory),
+		swap_test(content_of_more_than_memory), swap_test(a_large_page_goes_page_by_page),
 	};
 
 	return cmocka_run_group_tests_name("mm/swap", tests, NULL, NULL);
