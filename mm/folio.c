@@ -92,21 +92,25 @@ static bool goes_home(struct host *host, pfn_t head)
 	return pooled;
 }
 
-void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
+void folio_put_block(struct host *host, struct block block, uint32_t references)
 {
-	struct block block = page_block(host, frame);
 	struct folio *folio = block.folio;
 	uint32_t before = atomic_sub(&folio->refcount, references);
 
 	if (before < references)
-		port_panic("frame 0x%lx: more references put than were taken", frame.raw);
+		port_panic("frame 0x%lx: more references put than were taken", block.head.raw);
 	if (before > references)
 		return;
 	if (!(atomic_read(&folio->flags) & FOLIO_TABLE) && atomic_read(&folio->mapcount))
-		port_panic("frame 0x%lx: last reference put while it is mapped", frame.raw);
+		port_panic("frame 0x%lx: last reference put while it is mapped", block.head.raw);
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
-		port_panic("frame 0x%lx: last reference put while it is locked", frame.raw);
+		port_panic("frame 0x%lx: last reference put while it is locked", block.head.raw);
 	folio_free_frozen(host, block.head);
+}
+
+void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
+{
+	folio_put_block(host, page_block(host, frame), references);
 }
 
 /*

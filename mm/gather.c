@@ -34,12 +34,16 @@ void gather_flush(struct gather *gather, uint64_t address)
 
 void gather_finish(struct gather *gather)
 {
+	struct host *host = gather->space->host;
+
 	gather_flush(gather, 0);
 	for (unsigned i = 0; i < gather->count; i++) {
+		pfn_t head = pfn(gather->folios[i].frame);
+
 		/* Its slot, which has a reference, goes with its last user. */
-		swap_tidy(gather->space->host, pfn(gather->folios[i].frame));
-		folio_put_many(gather->space->host, pfn(gather->folios[i].frame),
-			       gather->folios[i].references);
+		swap_tidy(host, head);
+		folio_put_block(host, (struct block){ page_known(host, head), head },
+				gather->folios[i].references);
 	}
 	gather->count = 0;
 }

@@ -310,6 +310,7 @@ bool folio_is_locked(const struct host *host, pfn_t frame);
 /* folio_alloc of order 0, as page_alloc_within. */
 MUST_USE enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t end, pfn_t *out);
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
+void folio_put_block(struct host *host, struct block block, uint32_t references);
 /*
  * By its first frame: exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have
  * marked it dirty, and nobody has any more, so what its mark says then is the last word. The caller frees it

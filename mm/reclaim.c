@@ -39,12 +39,22 @@ enum outcome {
 	OUTCOME_ACTIVE,			/* to the active list */
 };
 
+/* Entries that were used. What follows for a file's page that has one, unused, is done at once: it goes. */
+static unsigned count_uses(struct host *host, pfn_t frame, const struct folio *folio)
+{
+	bool mapped_once = atomic_read(&folio->mapcount) == 1;
+
+	if (mapped_once && !(atomic_read(&folio->flags) & (FOLIO_ANON | FOLIO_ORDER)))
+		return !folio_unmap_unused(host, frame);
+	return folio_referenced(host, frame);
+}
+
 /* What has to become of the folio, as far as its users say. Linux: folio_check_references. */
 enum judgment { JUDGMENT_RECLAIM, JUDGMENT_RECLAIM_CLEAN, JUDGMENT_KEEP, JUDGMENT_ACTIVATE };
 
 static enum judgment check_references(struct host *host, pfn_t frame, struct folio *folio)
 {
-	unsigned entries = folio_referenced(host, frame);
+	unsigned entries = count_uses(host, frame, folio);
 	bool marked = atomic_read(&folio->flags) & FOLIO_ACCESSED;
 
 	if (marked)

@@ -21,6 +21,12 @@ MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 unsigned folio_referenced(struct host *host, pfn_t frame);
 
 /*
+ * The two that frame this one by a single walk, for a file's page that one entry maps: true if it was unused,
+ * and then it is mapped no more.
+ */
+MUST_USE bool folio_unmap_unused(struct host *host, pfn_t frame);
+
+/*
  * Of a locked, isolated folio of 4 KiB: takes it from all who map it. Afterwards mapcount says
  * whether it could; what was lazyfree and is written again is SWAPBACKED. Linux: try_to_unmap.
  */

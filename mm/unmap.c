@@ -153,6 +153,26 @@ static bool unmap_one(struct space *space, uint64_t address, struct place place,
 	return after && after < before;
 }
 
+/* The only entry: the space stays locked between the look and the bracket. */
+static bool unmap_unused(struct space *space, uint64_t address, struct place place, void *argument)
+	HOLDS(space->lock)
+{
+	struct referenced *found = argument;
+
+	(void)referenced_one(space, address, place, found);
+	if (!found->count)
+		(void)unmap_one(space, address, place, found->folio);
+	return false;
+}
+
+bool folio_unmap_unused(struct host *host, pfn_t frame)
+{
+	struct referenced found = { .folio = page_known(host, frame), .left = 1 };
+
+	rmap_walk(host, frame, (struct rmap){ unmap_unused, &found });
+	return !found.count;
+}
+
 void folio_try_to_unmap(struct host *host, pfn_t frame)
 {
 	rmap_walk(host, frame, (struct rmap){ unmap_one, page_known(host, frame) });

@@ -111,7 +111,7 @@ RECLAIMING = [
            "bool unused = !swap->slot[folio->index].entries;", "bool unused = true;",
            "a slot that an entry names stays", SWAP + "a_page_that_cannot_be_written"),
     Mutant("slot-leaked-with-last-page", "mm/gather.c",
-           "swap_tidy(gather->space->host, pfn(gather->folios[i].frame));", "",
+           "swap_tidy(host, head);", "",
            "a slot goes with its last user", SWAP + "slots_come_back"),
     Mutant("swap-in-unasked", "mm/swap.c", "if (fault_still(space, fault))", "if (true)",
            "a page comes back where its entry still stands", "explore/swap_in_discard"),
