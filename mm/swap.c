@@ -338,7 +338,7 @@ static void bring_back(struct space *space, const struct fault *fault, pfn_t fra
 enum status swap_fault(struct space *space, const struct fault *fault)
 {
 	struct host *host = space->host;
-	pfn_t frame;
+	pfn_t frame = pfn(NO_FRAME);
 	enum status status = get_folio(host->swap, pte_swap_slot(fault->place.pte), &frame);
 
 	/* Whoever asked walks again. */

@@ -37,6 +37,9 @@ RECLAIMING = [
            "return JUDGMENT_RECLAIM;", "a page that is used stays for now",
            RECLAIM + "used_pages_stay_longer"),
     # Unmapping.
+    Mutant("used-entry-taken", "mm/unmap.c", "if (!found->count)", "if (true)",
+           "an entry that was used stays for now", RECLAIM + "used_pages_stay_longer",
+           within="unmap_unused"),
     Mutant("evicted-untold", "mm/unmap.c",
            "struct mm_range range = notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);",
            "struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };",
