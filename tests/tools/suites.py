@@ -97,7 +97,7 @@ def programs() -> list:
         Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 900,
                 one_test=True),
         Program("explore/selftest", [str(ROOT / "build/explore/selftest")]),
-        Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 900),
+        Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 1500),
         Program("bench", ["python3", "-B", "tests/tools/bench.py", "--smoke"], one_test=True),
         Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
