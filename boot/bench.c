@@ -1,7 +1,7 @@
 /*
- * The console's `bench`: what paths of the host cost (tests/bench), and what an exit and a first touch
- * do, by the flat benchmark payload (guest/abi.h), the loop's own instructions taken off. On an
- * emulator whose time stamp counter counts instructions the figures are instructions; elsewhere
+ * The console's `bench`: what paths of the host cost (tests/bench), and what an exit and a first
+ * touch do, by the flat benchmark payload (guest/abi.h), the loop's own instructions taken off. On
+ * an emulator whose time stamp counter counts instructions the figures are instructions; elsewhere
  * they are ticks.
  */
 #include "boot/boot.h"

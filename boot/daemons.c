@@ -1,6 +1,6 @@
 /*
- * The host's jobs (mm/daemon.h) as tasks of the image: each on whichever CPU is free, while it is on.
- * The console's `daemon` starts and stops them.
+ * The host's jobs (mm/daemon.h) as tasks of the image: each on whichever CPU is free, while it is
+ * on. The console's `daemon` starts and stops them.
  */
 #include "boot/boot.h"
 #include "boot/console.h"

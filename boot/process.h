@@ -1,6 +1,7 @@
 /*
- * A host process's own accesses, made by this CPU through the process's page tables: they are loaded in CR3, the
- * processor walks them and sets A and D, and what they do not allow is a page fault.
+ * A host process's own accesses, made by this CPU through the process's page tables: they are
+ * loaded in CR3, the processor walks them and sets A and D, and what they do not allow is a page
+ * fault.
  */
 #ifndef BOOT_PROCESS_H
 #define BOOT_PROCESS_H

@@ -8,13 +8,14 @@
  *   goes on by its translation             was A set: the answer. No mark, no flush
  *   ... loses it, walks, sets A
  *
- * A translation that a CPU keeps sets no new A (SDM "Accessed and Dirty Flags for EPT"), so a page in
- * constant use may look old until the CPU has lost it. That is an error of a statistic, and a shootdown
- * for each page and pass is its alternative. Linux: kvm_age_gfn, kvm_tdp_mmu_age_gfn_range.
+ * A translation that a CPU keeps sets no new A (SDM "Accessed and Dirty Flags for EPT"), so a page
+ * in constant use may look old until the CPU has lost it. That is an error of a statistic, and a
+ * shootdown for each page and pass is its alternative. Linux: kvm_age_gfn,
+ * kvm_tdp_mmu_age_gfn_range.
  *
  * Where the processor has no A, a leaf is there since somebody touched the page: present is young.
- * To clear is to zap, and the next touch is a fault. Linux did the same before it had access tracking
- * (kvm_mmu_notifier_clear_flush_young), and regretted the price (S39).
+ * To clear is to zap, and the next touch is a fault. Linux did the same before it had access
+ * tracking (kvm_mmu_notifier_clear_flush_young), and regretted the price (S39).
  */
 #include "ept/age.h"
 #include "ept/change.h"

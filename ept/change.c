@@ -4,13 +4,15 @@
  * free. Called by map.c (shared lock, from empty only) and by all who take away (exclusive lock).
  * Linux: handle_changed_spte.
  *
- * When a folio is marked is the policy's affair; each is early enough for a reason of its own (S49):
+ * When a folio is marked is the policy's affair; each is early enough for a reason of its own
+ * (S49):
  *
  * - MAP, when the entry is created: the lookup behind it still holds, since ept->lock is held, no
  *   bracket speaks against it (fault.c), and a bracket can't begin without the lock. So the folio is
  *   live, and nobody who consumes dirtiness (they do it inside a bracket) has done so between lookup
  *   and mark. Outside the lock the mark could come after a writeback's decision and be lost.
- * - ZAP, when a flag leaves an entry: in a bracket that is before its start returns, so before anybody
+ * - ZAP, when a flag leaves an entry: in a bracket that is before its start returns, so before
+ * anybody
  *   consumes, and outside of brackets under ept->lock, for which the next start waits. A CPU that
  *   stores by an old translation until the flush has set D before: no entry has W without D.
  */
@@ -36,10 +38,11 @@ void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
 }
 
 /*
- * `taken` of the flags that the leaf had are gone from it, by the exchange that has shown them. An entry
- * doesn't say whether it has a folio behind it (S7); its frame does, and what is mapped lives until the
- * host has been told (I1). Where A and D are off, software's own say as much: each leaf was used, and
- * each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log, kvm_set_pfn_dirty.
+ * `taken` of the flags that the leaf had are gone from it, by the exchange that has shown them. An
+ * entry doesn't say whether it has a folio behind it (S7); its frame does, and what is mapped lives
+ * until the host has been told (I1). Where A and D are off, software's own say as much: each leaf
+ * was used, and each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log,
+ * kvm_set_pfn_dirty.
  */
 static void propagate_taken(struct ept *ept, spte_t leaf, uint64_t taken) HOLDS(ept->lock)
 {
@@ -145,8 +148,8 @@ bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batc
 }
 
 /*
- * Host-writable goes with W, so that a fault can't give W back by itself. Bits are taken away, not a
- * value put in: the processor may be setting A.
+ * Host-writable goes with W, so that a fault can't give W back by itself. Bits are taken away, not
+ * a value put in: the processor may be setting A.
  */
 struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint64_t pages,
 				     struct flush_batch batch)

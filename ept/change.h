@@ -52,9 +52,9 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
 	HOLDS_SHARED(ept->lock);
 
 /*
- * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup allows,
- * and stands there now, or another that was found does. A page without a folio is nobody's to mark. Only
- * under a policy that marks when it maps.
+ * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
+ * allows, and stands there now, or another that was found does. A page without a folio is nobody's
+ * to mark. Only under a policy that marks when it maps.
  */
 void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
 	HOLDS_SHARED(ept->lock);

@@ -30,10 +30,10 @@ struct ept_caps {
 MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out);
 
 /*
- * When the folio behind a leaf is marked dirty and accessed: when the leaf is made, as if it were used
- * and, if the host lets it be written, written at once; or when it goes, or loses D, by what its flags
- * have come to say. Either way before anybody asks: no store is lost. Linux: the first since 6.13, and
- * on all other architectures; the second on x86 until then.
+ * When the folio behind a leaf is marked dirty and accessed: when the leaf is made, as if it were
+ * used and, if the host lets it be written, written at once; or when it goes, or loses D, by what
+ * its flags have come to say. Either way before anybody asks: no store is lost. Linux: the first
+ * since 6.13, and on all other architectures; the second on x86 until then.
  */
 enum ept_policy { EPT_POLICY_MAP, EPT_POLICY_ZAP };
 /* MAP at first. Before any region is added. */
@@ -70,9 +70,10 @@ enum { REGIONS_MAX = 32 };
  */
 MUST_USE enum status ept_region_add(struct ept *ept, const struct region *region);
 /*
- * A region of memory that no process maps: its `backing` is bytes from the memfd's first page. STATUS_BAD_RANGE:
- * beyond the memfd's end, too; else as the one above. Devices do not reach it (STATUS_NO_ACCESS below). The
- * memfd stays until the region is removed, or the EPT destroyed, and no ept_fault from before that runs any more.
+ * A region of memory that no process maps: its `backing` is bytes from the memfd's first page.
+ * STATUS_BAD_RANGE: beyond the memfd's end, too; else as the one above. Devices do not reach it
+ * (STATUS_NO_ACCESS below). The memfd stays until the region is removed, or the EPT destroyed, and
+ * no ept_fault from before that runs any more.
  */
 MUST_USE enum status ept_region_add_memfd(struct ept *ept, const struct region *region,
 					  struct memfd *memfd);

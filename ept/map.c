@@ -1,7 +1,7 @@
 /*
- * Called by fault.c with a leaf to install. An entry is filled here, or its leaf may be written from
- * now on, never replaced: a present leaf does not change its frame (U8 of ept/README.md), and a table goes
- * only with the exclusive lock. So a conflict is handed back.
+ * Called by fault.c with a leaf to install. An entry is filled here, or its leaf may be written
+ * from now on, never replaced: a present leaf does not change its frame (U8 of ept/README.md), and
+ * a table goes only with the exclusive lock. So a conflict is handed back.
  */
 #include "ept/change.h"
 #include "ept/map.h"

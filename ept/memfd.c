@@ -1,10 +1,10 @@
 /*
- * Regions backed by memory that no process maps. Called by region.c, fault.c, verify.c, and by mm with the
- * memfd's lock held. Linux: kvm_gmem_bind, kvm_gmem_invalidate_begin.
+ * Regions backed by memory that no process maps. Called by region.c, fault.c, verify.c, and by mm
+ * with the memfd's lock held. Linux: kvm_gmem_bind, kvm_gmem_invalidate_begin.
  *
- * Such a region's `backing` is an address beyond every space's end: its own 128 TiB, of which the memfd's
- * first page is the first. So it overlaps no other region's, and all that goes by addresses (the bracket, the
- * zap, the comparison of sequences) needs to know nothing of memfds.
+ * Such a region's `backing` is an address beyond every space's end: its own 128 TiB, of which the
+ * memfd's first page is the first. So it overlaps no other region's, and all that goes by addresses
+ * (the bracket, the zap, the comparison of sequences) needs to know nothing of memfds.
  */
 #include "ept/change.h"
 #include "ept/memfd.h"

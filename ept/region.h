@@ -16,8 +16,8 @@ static inline hva_t region_hva(const struct region *region, gfn_t frame)
 }
 
 /*
- * The part of the region that host addresses [start, end) back: its first guest frame and its pages.
- * No pages: none of it.
+ * The part of the region that host addresses [start, end) back: its first guest frame and its
+ * pages. No pages: none of it.
  */
 struct region_part { gfn_t start; uint64_t pages; };
 struct region_part region_behind(const struct region *region, hva_t start, hva_t end);

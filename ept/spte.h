@@ -41,8 +41,8 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_PRESENT       (UINT64_C(1) << 11)
 #define SPTE_FRAME         UINT64_C(0x000ffffffffff000)
 /*
- * The host's mapping and the region both allow writes. It comes with a lookup that says so, and goes,
- * from an entry that stays, in a bracket that only protects.
+ * The host's mapping and the region both allow writes. It comes with a lookup that says so, and
+ * goes, from an entry that stays, in a bracket that only protects.
  */
 #define SPTE_HOST_WRITABLE (UINT64_C(1) << 52)
 /* Nobody here write-protects it: W may be given back without asking. */

@@ -21,8 +21,9 @@ static _Noreturn void broken(gfn_t frame, unsigned level, spte_t s, const char *
 /* ------------------------------------------------------------------ formats, counts */
 
 /*
- * Whether the host has no folio to ask about. No entry of ours remembers it (S7): the primary one says so, and
- * can't have gone while ept->lock is held and a leaf of ours stands. A memfd's page is no process's.
+ * Whether the host has no folio to ask about. No entry of ours remembers it (S7): the primary one
+ * says so, and can't have gone while ept->lock is held and a leaf of ours stands. A memfd's page is
+ * no process's.
  */
 static bool is_bare(const struct ept *ept, hva_t address)
 {
@@ -40,11 +41,11 @@ static bool is_known_dirty(const struct ept *ept, spte_t s)
 }
 
 /*
- * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket alone.
- * (Under policy ZAP the leaf's D is what comes, and it stays as long as W does.)
- * I7, what can be told under this lock: inside one region, no wider than it, the frame of a live
- * folio (folio_order panics if not) that some process maps. A leaf goes before its primary entry
- * does, so it never outlives the last one. That the process is this VM's is I1's: compare().
+ * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket
+ * alone. (Under policy ZAP the leaf's D is what comes, and it stays as long as W does.) I7, what
+ * can be told under this lock: inside one region, no wider than it, the frame of a live folio
+ * (folio_order panics if not) that some process maps. A leaf goes before its primary entry does, so
+ * it never outlives the last one. That the process is this VM's is I1's: compare().
  */
 static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 	HOLDS_SHARED(ept->lock)

@@ -1,6 +1,6 @@
 /*
- * What a file's shared mappings have written, for a record of somebody else's: D goes from the entries and
- * into a bitmap. Public, no lock held. Linux: mm/mapping_dirty_helpers.c.
+ * What a file's shared mappings have written, for a record of somebody else's: D goes from the
+ * entries and into a bitmap. Public, no lock held. Linux: mm/mapping_dirty_helpers.c.
  *
  *   a process's store                      file_clean_record
  *   -----------------                      -----------------
@@ -10,8 +10,8 @@
  *                                          end
  *                                          (the record's owner reads the page)
  *
- * A store that set D before it was taken is in what the owner reads, since the flush waits for it; one that
- * comes after has set D again. So D is in the entry or in the record, or in both.
+ * A store that set D before it was taken is in what the owner reads, since the flush waits for it;
+ * one that comes after has set D again. So D is in the entry or in the record, or in both.
  */
 #include "mm/rmap.h"
 

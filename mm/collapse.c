@@ -11,15 +11,15 @@
  *	the large leaf, set plainly				what was not mapped needs no change_pte (S70)
  *	old pages and the table are freed
  *
- * The bracket ends with the flush. What comes afterwards is nobody's business: a lookup finds nothing there
- * and waits for the lock, one from before the bracket is out of date.
+ * The bracket ends with the flush. What comes afterwards is nobody's business: a lookup finds
+ * nothing there and waits for the lock, one from before the bracket is out of date.
  *
- * The pages' folios are not locked, as Linux does. Who holds such a lock has a reference, by which isolation
- * finds him; none can be had in between by who looks for entries, and one by who knows a frame's number
- * (folio_find) finds a page that nobody maps, to be freed when he has put it.
+ * The pages' folios are not locked, as Linux does. Who holds such a lock has a reference, by which
+ * isolation finds him; none can be had in between by who looks for entries, and one by who knows a
+ * frame's number (folio_find) finds a page that nobody maps, to be freed when he has put it.
  *
- * Where the 512 are all of one folio already, in order, nothing is allocated or copied, and others may
- * hold it. Linux does that for files only (collapse_pte_mapped_thp).
+ * Where the 512 are all of one folio already, in order, nothing is allocated or copied, and others
+ * may hold it. Linux does that for files only (collapse_pte_mapped_thp).
  */
 #include "mm/lru.h"
 #include "mm/tlb.h"
@@ -92,7 +92,10 @@ static void look(struct space *space, struct collapse *collapse) HOLDS_SHARED(sp
 	collapse->verdict = one_folio(collapse) ? IN_PLACE : COPY;
 }
 
-/* Of every page all references are entries. Linux: __collapse_huge_page_isolate, is_refcount_suitable. */
+/*
+ * Of every page all references are entries. Linux: __collapse_huge_page_isolate,
+ * is_refcount_suitable.
+ */
 static bool isolated(const struct collapse *collapse)
 {
 	struct host *host = collapse->space->host;

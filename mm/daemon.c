@@ -1,5 +1,6 @@
 /*
- * The jobs of daemon.h. Whoever does a step owns the job meanwhile, by its state: plain fields need no lock.
+ * The jobs of daemon.h. Whoever does a step owns the job meanwhile, by its state: plain fields need
+ * no lock.
  *
  *	OFF -> ON -> BUSY -> ON		start, and a step
  *	       BUSY -> STOPPING -> OFF	stop, while a step is under way: the step's end is the stop's

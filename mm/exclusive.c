@@ -1,7 +1,7 @@
 /*
- * Pages that a device has for itself: its atomic operations and the CPUs' would not see each other, so
- * while the device works on a page nobody else maps it. Called by drivers, and by fault.c when the
- * process wants the page back.
+ * Pages that a device has for itself: its atomic operations and the CPUs' would not see each other,
+ * so while the device works on a page nobody else maps it. Called by drivers, and by fault.c when
+ * the process wants the page back.
  *
  *   make                                    the process, or another listener's lookup
  *   ----                                    -----------------------------------------
@@ -14,8 +14,8 @@
  *                                           entry -> leaf
  *                                           notifier_end
  *
- * The entry keeps its reference and counts as a mapping, so that nobody takes the page for one that is
- * used no more. Linux: make_device_exclusive, restore_exclusive_pte.
+ * The entry keeps its reference and counts as a mapping, so that nobody takes the page for one that
+ * is used no more. Linux: make_device_exclusive, restore_exclusive_pte.
  */
 #include "mm/file.h"
 #include "mm/tlb.h"

@@ -1,6 +1,7 @@
 /*
- * Page faults of a process. Called by lookup.c without a lock, when a walk found nothing that allows
- * the access. Linux: handle_pte_fault, and here as there what comes is decided by what is there:
+ * Page faults of a process. Called by lookup.c without a lock, when a walk found nothing that
+ * allows the access. Linux: handle_pte_fault, and here as there what comes is decided by what is
+ * there:
  *
  *	nothing, anonymous VMA		demand zero	do_anonymous_page
  *	nothing, a file's VMA		file_fault	do_read_fault, do_cow_fault, do_shared_fault
@@ -151,7 +152,9 @@ static enum status zero_fault(struct space *space, struct fault *fault)
 
 /* ------------------------------------------------------------------ a file's page */
 
-/* The file's page itself: read-only, unless a shared store comes with it. Linux: do_shared_fault. */
+/*
+ * The file's page itself: read-only, unless a shared store comes with it. Linux: do_shared_fault.
+ */
 static enum status map_file_page(struct space *space, const struct fault *fault, pfn_t frame)
 {
 	bool shared_store = fault_is_write(fault), installed = false;

@@ -1,4 +1,7 @@
-/* A page fault on its way. For fault.c, and for the files of single kinds of faults, which it calls. */
+/*
+ * A page fault on its way. For fault.c, and for the files of single kinds of faults, which it
+ * calls.
+ */
 #ifndef MM_FAULT_H
 #define MM_FAULT_H
 
@@ -18,8 +21,8 @@ static inline bool fault_is_write(const struct fault *fault) { return fault->acc
 /* Whether it is all as it was when the fault looked: under the lock again. */
 bool fault_still(struct space *space, const struct fault *fault) HOLDS(space->lock);
 /*
- * A leaf of that level where nothing was, if nothing is there still. *installed: the caller's reference
- * to its frame is the entry's now. STATUS_NO_MEMORY: for a table. Takes space->lock.
+ * A leaf of that level where nothing was, if nothing is there still. *installed: the caller's
+ * reference to its frame is the entry's now. STATUS_NO_MEMORY: for a table. Takes space->lock.
  */
 MUST_USE enum status fault_install(struct space *space, const struct fault *fault, pte_t leaf,
 				   unsigned level, bool *installed);

@@ -1,6 +1,6 @@
 /*
- * Files: their pages in memory, and the way of those to the store and back. Called by fault.c (pages
- * in), folio.c (marks), and by whoever writes back.
+ * Files: their pages in memory, and the way of those to the store and back. Called by fault.c
+ * (pages in), folio.c (marks), and by whoever writes back.
  *
  * Writeback of one page, in Linux's order (write_cache_pages, folio_clear_dirty_for_io), against a
  * store of a process or of a guest:
@@ -13,9 +13,9 @@
  *   no W: fault, wait for the lock         take the dirty mark; WRITEBACK; unlock
  *   W and D in the entry, mark, unlock     write; end WRITEBACK
  *
- * A store in the first line has landed when its bracket's start returns, so it is in what is written
- * after. One in the second marks the folio again, for the next writeback. A writeback that did not wait
- * for the one before could be overtaken by its older content.
+ * A store in the first line has landed when its bracket's start returns, so it is in what is
+ * written after. One in the second marks the folio again, for the next writeback. A writeback that
+ * did not wait for the one before could be overtaken by its older content.
  */
 #include "mm/file.h"
 #include "mm/lru.h"
@@ -269,7 +269,10 @@ static void write_back(struct file *file, pfn_t frame)
 		end_writeback(file, frame, write_page(file, frame));
 }
 
-/* For reclaim. A page that can't be written stays dirty, and in memory: nobody has asked to be told. */
+/*
+ * For reclaim. A page that can't be written stays dirty, and in memory: nobody has asked to be
+ * told.
+ */
 void file_pageout(struct file *file, pfn_t frame)
 {
 	if (!begin_output(file, frame))
@@ -330,7 +333,9 @@ static uint64_t flush_file(struct file *file, uint64_t pages)
 	return done;
 }
 
-/* The file that has waited longest, with a user more; it is the last of the list now. NULL: none. */
+/*
+ * The file that has waited longest, with a user more; it is the last of the list now. NULL: none.
+ */
 static struct file *take_file(struct host *host, uint64_t *count)
 {
 	struct file *file = NULL;
@@ -412,8 +417,9 @@ bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references)
 }
 
 /*
- * One page leaves its file, content and all, unless reclaim has been quicker. Whoever still has a reference
- * finds, under the folio's lock, that it is nobody's. Linux: truncate_inode_folio, __filemap_remove_folio.
+ * One page leaves its file, content and all, unless reclaim has been quicker. Whoever still has a
+ * reference finds, under the folio's lock, that it is nobody's. Linux: truncate_inode_folio,
+ * __filemap_remove_folio.
  */
 static void drop_page(struct file *file, pfn_t frame)
 {

@@ -48,8 +48,9 @@ MUST_USE bool folio_clear_dirty_for_io(struct host *host, pfn_t frame);
 /* A locked folio that no entry maps: written if it is dirty, and unlocked. Linux: pageout. */
 void file_pageout(struct file *file, pfn_t frame);
 /*
- * A locked folio, clean, out of the cache, its references (so many, the cache's among them) all gone:
- * the caller frees it (folio_free_frozen). False: it is somebody's, or dirty. Linux: __remove_mapping.
+ * A locked folio, clean, out of the cache, its references (so many, the cache's among them) all
+ * gone: the caller frees it (folio_free_frozen). False: it is somebody's, or dirty. Linux:
+ * __remove_mapping.
  */
 MUST_USE bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references);
 

@@ -55,8 +55,9 @@ void folio_get(struct host *host, pfn_t frame)
 }
 
 /*
- * Without a reference the folio may be freed, split, lent again between any two steps, so what was found
- * is looked at again when it is held. Linux: page_idle_get_folio, folio_try_get and its likes.
+ * Without a reference the folio may be freed, split, lent again between any two steps, so what was
+ * found is looked at again when it is held. Linux: page_idle_get_folio, folio_try_get and its
+ * likes.
  */
 bool folio_find(struct host *host, pfn_t frame, pfn_t *head)
 {
@@ -80,7 +81,10 @@ void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t i
 	atomic_or(&folio->flags, FOLIO_ANON | FOLIO_SWAPBACKED);
 }
 
-/* The end of a page that is not like others: a pool has it back, or the allocator gets it without content. */
+/*
+ * The end of a page that is not like others: a pool has it back, or the allocator gets it without
+ * content.
+ */
 static bool goes_home(struct host *host, pfn_t head)
 {
 	bool pooled = atomic_read(&page_known(host, head)->flags) & FOLIO_POOLED;
@@ -114,8 +118,8 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 }
 
 /*
- * References first, dirty second. The other way round, what is found clean could be written, marked, and put
- * by the last user, all before the references are judged: its store would be lost.
+ * References first, dirty second. The other way round, what is found clean could be written,
+ * marked, and put by the last user, all before the references are judged: its store would be lost.
  */
 bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references)
 {
@@ -242,8 +246,9 @@ void folio_set_dirty_mark(struct host *host, struct folio *folio)
 }
 
 /*
- * Inactive, unmarked -> inactive, marked -> active, unmarked -> active, marked. A folio that is on no list
- * for the moment, since reclaim looks at it, waits with the mark. Whoever uses it, it is not idle.
+ * Inactive, unmarked -> inactive, marked -> active, unmarked -> active, marked. A folio that is on
+ * no list for the moment, since reclaim looks at it, waits with the mark. Whoever uses it, it is
+ * not idle.
  */
 void folio_set_accessed_mark(struct host *host, struct block block)
 {

@@ -3,8 +3,8 @@
  * drivers; space->lock is taken and dropped.
  *
  * The reference keeps the frame, not the mapping: the page may be unmapped, copied, or written back
- * while it is held, and no entry tells what its user does with it. So the user says at the end whether it
- * wrote (gup_put_dirty); what it wrote between a writeback and that is noted only then.
+ * while it is held, and no entry tells what its user does with it. So the user says at the end
+ * whether it wrote (gup_put_dirty); what it wrote between a writeback and that is noted only then.
  * A secondary MMU does not come here: it follows the notifiers instead (mm_lookup).
  */
 #include "mm/tlb.h"
@@ -44,8 +44,8 @@ static bool may_get(const struct vma *vma, struct place place)
 }
 
 /*
- * An entry without rights in a VMA that has them waits for a fault of the process's own; a reader without a
- * CPU's table goes by. Linux: gup_can_follow_protnone.
+ * An entry without rights in a VMA that has them waits for a fault of the process's own; a reader
+ * without a CPU's table goes by. Linux: gup_can_follow_protnone.
  */
 static bool follows(struct place place, unsigned flags)
 {
@@ -82,8 +82,9 @@ enum status gup_get(struct space *space, hva_t address, unsigned flags, struct m
 }
 
 /*
- * No entry is changed here: a touch that would have to is left to the slow way (the sane one), or not done
- * (Linux). The reference comes before tlb_leave: lookup.c says why. Linux: gup_fast_pte_range.
+ * No entry is changed here: a touch that would have to is left to the slow way (the sane one), or
+ * not done (Linux). The reference comes before tlb_leave: lookup.c says why. Linux:
+ * gup_fast_pte_range.
  */
 static bool get_alone(struct space *space, uint64_t address, unsigned flags, struct mm_page *out)
 {

@@ -114,15 +114,15 @@ struct daemon {
 };
 
 /*
- * Of one CPU: cache lines that others seldom look at. Some free frames of order 0 wait here for their
- * next use: the CPU alone takes and puts them, so that lending one takes no lock and no locked
- * operation. Between here and the buddy allocator they move by the dozen, under host->lock.
+ * Of one CPU: cache lines that others seldom look at. Some free frames of order 0 wait here for
+ * their next use: the CPU alone takes and puts them, so that lending one takes no lock and no
+ * locked operation. Between here and the buddy allocator they move by the dozen, under host->lock.
  * Linux: struct per_cpu_pages.
  *
- * Others may read `kept`, and set `limit` to 0: the CPU's next free then gives all of them back. The
- * changes in `kept` move by one before a frame comes or goes without host->lock, the frames after, so
- * their sum is even while nothing is under way; and who finds the same word before and after has
- * met frames that stood still.
+ * Others may read `kept`, and set `limit` to 0: the CPU's next free then gives all of them back.
+ * The changes in `kept` move by one before a frame comes or goes without host->lock, the frames
+ * after, so their sum is even while nothing is under way; and who finds the same word before and
+ * after has met frames that stood still.
  *
  *	kept	31     8 7    0
  *		 changes frames
@@ -145,9 +145,10 @@ struct host_cpu {
 static inline uint32_t kept_frames(uint32_t kept) { return kept & (KEPT_CHANGE - 1); }
 
 /*
- * Where reclaim takes from: the folios that can be given up, by what they need (a file, or swap) and by
- * when they were last used. An anonymous one that is lazyfree needs no swap, and is among the files'.
- * Linux: enum lru_list, struct lruvec; the last is the CPUs' folio_batch, here one for all.
+ * Where reclaim takes from: the folios that can be given up, by what they need (a file, or swap)
+ * and by when they were last used. An anonymous one that is lazyfree needs no swap, and is among
+ * the files'. Linux: enum lru_list, struct lruvec; the last is the CPUs' folio_batch, here one for
+ * all.
  */
 enum lru {
 	LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE,
@@ -259,7 +260,8 @@ static inline struct folio *folio_of(const struct host *host, pfn_t frame)
 	return page_block(host, frame).folio;
 }
 /*
- * The same by who holds nothing: what it finds may be over at once. False: no folio that anybody has.
+ * The same by who holds nothing: what it finds may be over at once. False: no folio that anybody
+ * has.
  */
 bool page_find_head(const struct host *host, pfn_t frame, pfn_t *head);
 /* Gives [start, end) to the allocator: RAM that it has never seen. */
@@ -312,13 +314,17 @@ MUST_USE enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t en
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 void folio_put_block(struct host *host, struct block block, uint32_t references);
 /*
- * By its first frame: exchanges so many references, which must be all, for none, if the folio is clean: whoever had one could have
- * marked it dirty, and nobody has any more, so what its mark says then is the last word. The caller frees it
- * (folio_free_frozen). False: there are others, or it is dirty. Linux: folio_ref_freeze, in __remove_mapping.
+ * By its first frame: exchanges so many references, which must be all, for none, if the folio is
+ * clean: whoever had one could have marked it dirty, and nobody has any more, so what its mark says
+ * then is the last word. The caller frees it (folio_free_frozen). False: there are others, or it is
+ * dirty. Linux: folio_ref_freeze, in __remove_mapping.
  */
 MUST_USE bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references);
 void folio_free_frozen(struct host *host, pfn_t frame);
-/* A reference, unless there is none any more: the folio may be on its way out. Linux: folio_try_get. */
+/*
+ * A reference, unless there is none any more: the folio may be on its way out. Linux:
+ * folio_try_get.
+ */
 MUST_USE static inline bool folio_try_get(struct folio *folio)
 {
 	uint32_t count = atomic_read(&folio->refcount);
@@ -328,19 +334,19 @@ MUST_USE static inline bool folio_try_get(struct folio *folio)
 	return count;
 }
 /*
- * By a frame's number alone: the folio that holds it, with a reference, if it is a process's or a file's.
- * Another may be making or freeing one there meanwhile; then there is none.
+ * By a frame's number alone: the folio that holds it, with a reference, if it is a process's or a
+ * file's. Another may be making or freeing one there meanwhile; then there is none.
  */
 MUST_USE bool folio_find(struct host *host, pfn_t frame, pfn_t *head);
 /* It becomes a process's, and nobody has seen it yet. Linux: folio_add_new_anon_rmap. */
 void folio_make_anon(struct host *host, pfn_t frame, uint32_t family, uint64_t index);
 /*
- * Of a locked folio to which the caller has a reference, and its mappings all others: every page becomes a
- * folio of its own, with the entries, marks, and the name that it had. What nobody maps is freed. The one
- * that holds `frame` stays locked, and has the caller's reference. STATUS_IN_USE: somebody else has one, or
- * it is not a process's memory, or more than RMAP_SPACES map it; STATUS_NO_MEMORY: for tables; then
- * it is whole, and only its entries may be smaller. Takes the lock of each space that maps it.
- * Linux: split_huge_page.
+ * Of a locked folio to which the caller has a reference, and its mappings all others: every page
+ * becomes a folio of its own, with the entries, marks, and the name that it had. What nobody maps
+ * is freed. The one that holds `frame` stays locked, and has the caller's reference. STATUS_IN_USE:
+ * somebody else has one, or it is not a process's memory, or more than RMAP_SPACES map it;
+ * STATUS_NO_MEMORY: for tables; then it is whole, and only its entries may be smaller. Takes the
+ * lock of each space that maps it. Linux: split_huge_page.
  */
 MUST_USE enum status folio_split(struct host *host, pfn_t frame);
 /* How idle the one is, the other is: it takes over the content. */

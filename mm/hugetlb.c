@@ -1,10 +1,11 @@
 /*
  * Pools of large pages. Called by whoever makes one, by fault.c, space.c, folio.c. Linux: hugetlb.
  *
- * A mapping is promised its pages when it is made, so no fault finds the pool empty: what is free is never
- * less than what is promised and not there yet. A page that comes back (its last reference is put) is
- * zeroed at once, so that a fault has nothing long to do, and takes its page with space->lock held: two faults
- * on one page take one. Linux zeroes in the fault, and has a table of mutexes to keep the second one away.
+ * A mapping is promised its pages when it is made, so no fault finds the pool empty: what is free
+ * is never less than what is promised and not there yet. A page that comes back (its last reference
+ * is put) is zeroed at once, so that a fault has nothing long to do, and takes its page with
+ * space->lock held: two faults on one page take one. Linux zeroes in the fault, and has a table of
+ * mutexes to keep the second one away.
  *
  *	             map            fault          unmap of a hole    last put of a page
  *	promised     + pages        - 1            - 1

@@ -17,7 +17,10 @@ struct pool {				/* Linux: hstate */
 
 /* By folio_put: the last reference of a pool's folio is gone. */
 void pool_take_back(struct host *host, pfn_t head);
-/* A part of a VMA is about to be emptied, and goes: what it was promised and has not touched is free. */
+/*
+ * A part of a VMA is about to be emptied, and goes: what it was promised and has not touched is
+ * free.
+ */
 void pool_unmapped(const struct space *space, const struct vma *vma, uint64_t start, uint64_t end)
 	HOLDS(space->lock);
 

@@ -1,6 +1,6 @@
 /*
- * Idle page tracking. Called by tools that ask which memory is in use; takes a folio's lock, and under it
- * each space->lock (rmap_walk). Linux: mm/page_idle.c.
+ * Idle page tracking. Called by tools that ask which memory is in use; takes a folio's lock, and
+ * under it each space->lock (rmap_walk). Linux: mm/page_idle.c.
  *
  *   marking                              a use, by process or guest
  *   -------                              --------------------------

@@ -1,7 +1,8 @@
 /*
  * From an address to the page behind it: for secondary MMUs, which get its name, and for the
- * process itself, which gets its bytes. One walk without a lock (tlb.h); where it finds nothing that
- * allows the access, fault.c, which asks the VMA, and again. An entry allows no more than its VMA does.
+ * process itself, which gets its bytes. One walk without a lock (tlb.h); where it finds nothing
+ * that allows the access, fault.c, which asks the VMA, and again. An entry allows no more than its
+ * VMA does.
  */
 #include "mm/tlb.h"
 
@@ -28,8 +29,9 @@ static inline bool answers(struct place place, const struct lookup *lookup)
 }
 
 /*
- * What else a walk without the lock needs, which can't change the entry (S24), nor know who else has the
- * page of one that a store would copy (S88); nor count what has no folio, so that the slow way refuses it.
+ * What else a walk without the lock needs, which can't change the entry (S24), nor know who else
+ * has the page of one that a store would copy (S88); nor count what has no folio, so that the slow
+ * way refuses it.
  */
 static bool answers_alone(struct place place, const struct lookup *lookup)
 {
@@ -48,9 +50,10 @@ static inline void take(struct place place, const struct lookup *lookup, struct 
 }
 
 /*
- * The reference is taken before tlb_leave: until then whoever takes the page away waits in its flush, so the
- * entry's own reference is still there, and a frame that is counted afterwards has ours. Linux's fast GUP
- * isn't waited for by every flush, so it looks at the entry once more when it has the reference.
+ * The reference is taken before tlb_leave: until then whoever takes the page away waits in its
+ * flush, so the entry's own reference is still there, and a frame that is counted afterwards has
+ * ours. Linux's fast GUP isn't waited for by every flush, so it looks at the entry once more when
+ * it has the reference.
  */
 static inline __attribute__((always_inline)) bool
 walk_alone(struct space *space, struct lookup lookup, struct mm_page *out)
@@ -174,8 +177,8 @@ static enum access copy_access(const struct copy *copy)
 }
 
 /*
- * The CPU's part: A, and D for a write, by a locked operation if they are clear, and only in an entry that
- * still allows the access; false: it does not. SDM "Accessed and Dirty Flags".
+ * The CPU's part: A, and D for a write, by a locked operation if they are clear, and only in an
+ * entry that still allows the access; false: it does not. SDM "Accessed and Dirty Flags".
  */
 static bool touch(struct place *place, enum access access)
 {

@@ -1,11 +1,11 @@
 /*
- * What a process says of memory that it does not need now: that its content may be lost, that it is cold, or
- * that it may go at once. Public; takes space->lock. Linux: mm/madvise.c.
+ * What a process says of memory that it does not need now: that its content may be lost, that it is
+ * cold, or that it may go at once. Public; takes space->lock. Linux: mm/madvise.c.
  *
- * space_lazyfree takes the marks of being written from entry and folio, so that reclaim may drop the page as
- * long as nobody writes it again. W stays, and the next store sets D without a fault: it is seen, since
- * reclaim looks at D. A listener's store is not, unless the listener's leaf goes (or its W) before the marks
- * do, and comes back by a lookup that marks the folio anew:
+ * space_lazyfree takes the marks of being written from entry and folio, so that reclaim may drop
+ * the page as long as nobody writes it again. W stays, and the next store sets D without a fault:
+ * it is seen, since reclaim looks at D. A listener's store is not, unless the listener's leaf goes
+ * (or its W) before the marks do, and comes back by a lookup that marks the folio anew:
  *
  *   guest                                  space_lazyfree
  *   -----                                  --------------
@@ -15,13 +15,16 @@
  *   a store faults: leaf, folio dirty
  *                                          (reclaim finds the folio dirty, and keeps it)
  *
- * Linux's order, and so ours: the process's own TLB is flushed after the end, for what a process stores
- * while it gives the page away may be lost; what it stores afterwards may not.
+ * Linux's order, and so ours: the process's own TLB is flushed after the end, for what a process
+ * stores while it gives the page away may be lost; what it stores afterwards may not.
  */
 #include "mm/reclaim.h"
 #include "mm/tlb.h"
 
-/* A leaf of the range that is all of a folio. Linux splits folios of which a part is meant; here they stay. */
+/*
+ * A leaf of the range that is all of a folio. Linux splits folios of which a part is meant; here
+ * they stay.
+ */
 static bool is_whole_folio(struct host *host, struct place place)
 {
 	return !pte_special(place.pte) &&
@@ -98,7 +101,10 @@ static enum status check_anonymous(const struct space *space, uint64_t start, ui
 	return STATUS_OK;
 }
 
-/* Leaves lie across neither end: a large one of which a part is meant becomes small ones, and those stay. */
+/*
+ * Leaves lie across neither end: a large one of which a part is meant becomes small ones, and those
+ * stay.
+ */
 static enum status split_ends(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock)
 {
 	enum status status = table_split(space, start);
@@ -129,7 +135,9 @@ enum status space_lazyfree(struct space *space, hva_t start, uint64_t bytes)
 	return status;
 }
 
-/* ------------------------------------------------------------------ content that is not needed now */
+/*
+ * ------------------------------------------------------------------ content that is not needed now
+ */
 
 enum { TOGETHER = 32 };
 

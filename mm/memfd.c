@@ -1,10 +1,11 @@
 /*
- * Memory for guests alone: pages by number, which no process maps. Called by whoever builds a guest, and by
- * its secondary MMU. Linux: guest_memfd (kvm_gmem_get_pfn, kvm_gmem_punch_hole).
+ * Memory for guests alone: pages by number, which no process maps. Called by whoever builds a
+ * guest, and by its secondary MMU. Linux: guest_memfd (kvm_gmem_get_pfn, kvm_gmem_punch_hole).
  *
- * There is no primary entry, so nothing of the primary MMU's has a say: no rights, no A and D to collect
- * later, no list, no swap, no migration. What a guest writes is marked where it asks for the page (S35): the
- * folio is dirty from then on, whatever the secondary MMU's policy, and nobody ever cleans it.
+ * There is no primary entry, so nothing of the primary MMU's has a say: no rights, no A and D to
+ * collect later, no list, no swap, no migration. What a guest writes is marked where it asks for
+ * the page (S35): the folio is dirty from then on, whatever the secondary MMU's policy, and nobody
+ * ever cleans it.
  *
  *	a fault				punch
  *	-------				-----
@@ -147,7 +148,9 @@ static bool find(struct memfd *memfd, uint64_t index, enum access access, struct
 	return true;
 }
 
-/* Linux: kvm_gmem_get_folio. Zeroed without the lock; who comes second uses what the first put in. */
+/*
+ * Linux: kvm_gmem_get_folio. Zeroed without the lock; who comes second uses what the first put in.
+ */
 static enum status fill(struct memfd *memfd, uint64_t index)
 {
 	pfn_t frame;

@@ -43,7 +43,9 @@ pfn_t migrate_page(struct space *space, uint64_t address, struct place place, pf
 	gather_flush(&gather, address);
 
 	trace_step(host->trace, TRACE_REF_TEST, old_frame.raw, 0);
-	/* Our reference, and the gather's that was the entry's; and no other process has the page. */
+	/*
+	 * Our reference, and the gather's that was the entry's; and no other process has the page.
+	 */
 	bool alone = (pte_own(old) || !folio_mapcount(host, old_frame)) &&
 		     folio_refcount(host, old_frame) == folio_mapcount(host, old_frame) + 2;
 	pte_t new = alone ? pte_with_frame(old, fresh) : old;

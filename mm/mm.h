@@ -55,8 +55,8 @@ enum host_count {
 uint64_t host_read_count(struct host *host, enum host_count what);
 
 /*
- * What this host does that Linux only has proposals for; or-ed together, nothing by default. In force for
- * what begins afterwards.
+ * What this host does that Linux only has proposals for; or-ed together, nothing by default. In
+ * force for what begins afterwards.
  */
 enum host_option {
 	OPTION_WRITE_PROTECT = 1,	/* space_lazyfree is EVENT_WRITE_PROTECT to listeners */
@@ -68,8 +68,8 @@ void host_set_options(struct host *host, unsigned options);
  * A folio of 2^order frames, order 0 to ORDER_MAX, refcount 1, content undefined. Takes host->lock,
  * unless a frame of order 0 is among those that this CPU keeps for itself.
  *
- * STATUS_NO_MEMORY: there is none, or what there is (or, of a larger order, a part of it) is kept by
- * other CPUs: 32 frames each at most. They are asked, and give theirs back when they next free.
+ * STATUS_NO_MEMORY: there is none, or what there is (or, of a larger order, a part of it) is kept
+ * by other CPUs: 32 frames each at most. They are asked, and give theirs back when they next free.
  */
 MUST_USE enum status folio_alloc(struct host *host, unsigned order, pfn_t *out);
 /* The same, filled with zeros. */
@@ -84,8 +84,8 @@ void folio_put(struct host *host, pfn_t frame);
 unsigned folio_order(struct host *host, pfn_t frame);
 pfn_t folio_head(struct host *host, pfn_t frame);
 /*
- * Whether the frame is of a folio that some process maps. For any frame; the answer lasts as long as an entry
- * that names it. Bare frames (space_map_frames) are not.
+ * Whether the frame is of a folio that some process maps. For any frame; the answer lasts as long
+ * as an entry that names it. Bare frames (space_map_frames) are not.
  */
 bool folio_is_mapped(struct host *host, pfn_t frame);
 uint32_t folio_refcount(struct host *host, pfn_t frame);
@@ -94,15 +94,16 @@ uint32_t folio_mapcount(struct host *host, pfn_t frame);
 /*
  * Linux: folio_mark_dirty, folio_mark_accessed. The caller keeps the folio alive. A file's page is
  * also noted in its file, where writeback looks: takes file->lock then. folio_set_dirty (Linux:
- * folio_set_dirty, a bare flag) notes nothing, and a writeback that goes by the notes passes over it.
- * The second mark accessed makes a folio active (host->lru_lock), and one that was idle is not so any more.
+ * folio_set_dirty, a bare flag) notes nothing, and a writeback that goes by the notes passes over
+ * it. The second mark accessed makes a folio active (host->lru_lock), and one that was idle is not
+ * so any more.
  */
 void folio_mark_dirty(struct host *host, pfn_t frame);
 void folio_set_dirty(struct host *host, pfn_t frame);
 void folio_mark_accessed(struct host *host, pfn_t frame);
 /*
- * Whether a mark looks first if it stands already, and saves the locked operation: so at first. Or it
- * sets it always, as Linux's SetPageDirty does. Before other CPUs know the host.
+ * Whether a mark looks first if it stands already, and saves the locked operation: so at first. Or
+ * it sets it always, as Linux's SetPageDirty does. Before other CPUs know the host.
  */
 enum marking { MARKING_LOOKS, MARKING_SETS };
 void host_set_marking(struct host *host, enum marking marking);
@@ -113,25 +114,26 @@ bool folio_accessed(struct host *host, pfn_t frame);
 /* ------------------------------------------------------------------ reclaim */
 
 /*
- * Frees pages that were not used lately: a file's and, if there is swap, processes' own, written first if they
- * are dirty; and those of processes that said that they need them no more. Returns how many; at least so many if they can be
- * found. No lock held. Linux: try_to_free_pages.
+ * Frees pages that were not used lately: a file's and, if there is swap, processes' own, written
+ * first if they are dirty; and those of processes that said that they need them no more. Returns
+ * how many; at least so many if they can be found. No lock held. Linux: try_to_free_pages.
  */
 uint64_t host_reclaim(struct host *host, uint64_t pages);
 /*
- * host_balance, once fewer than `low` pages are free, reclaims until `high` are or no more can be found, about
- * `most` pages a call, and returns how many: what a background task calls again and again. Zero, as at first: never.
- * STATUS_BAD_RANGE: low is above high. Linux: kswapd, balance_pgdat.
+ * host_balance, once fewer than `low` pages are free, reclaims until `high` are or no more can be
+ * found, about `most` pages a call, and returns how many: what a background task calls again and
+ * again. Zero, as at first: never. STATUS_BAD_RANGE: low is above high. Linux: kswapd,
+ * balance_pgdat.
  */
 MUST_USE enum status host_set_watermarks(struct host *host, uint64_t low, uint64_t high);
 uint64_t host_balance(struct host *host, uint64_t most);
 
 /*
- * From now on anonymous pages may go to the store's first `pages` pages. Nobody else uses the host meanwhile, nor
- * for the second: that ends it; STATUS_EXISTS, and it goes on, while some page is only there. The
- * store outlives it. A page that can't be read back is STATUS_IO_ERROR to the process that wants it; one that can't be
- * written stays in memory. STATUS_EXISTS, STATUS_BAD_RANGE, STATUS_NO_MEMORY; STATUS_NOT_FOUND.
- * Linux: swapon, swapoff.
+ * From now on anonymous pages may go to the store's first `pages` pages. Nobody else uses the host
+ * meanwhile, nor for the second: that ends it; STATUS_EXISTS, and it goes on, while some page is
+ * only there. The store outlives it. A page that can't be read back is STATUS_IO_ERROR to the
+ * process that wants it; one that can't be written stays in memory. STATUS_EXISTS,
+ * STATUS_BAD_RANGE, STATUS_NO_MEMORY; STATUS_NOT_FOUND. Linux: swapon, swapoff.
  */
 struct store;
 MUST_USE enum status host_swap_on(struct host *host, struct store *store, uint64_t pages);
@@ -156,7 +158,9 @@ struct store_ops {
 };
 struct store { const struct store_ops *ops; };
 
-/* Linux: an inode and its address_space. The store outlives it. STATUS_BAD_RANGE, STATUS_NO_MEMORY. */
+/*
+ * Linux: an inode and its address_space. The store outlives it. STATUS_BAD_RANGE, STATUS_NO_MEMORY.
+ */
 struct file;
 MUST_USE enum status file_create(struct host *host, struct store *store, uint64_t pages,
 				 struct file **out);
@@ -169,18 +173,18 @@ MUST_USE enum status file_destroy(struct file *file);
  */
 MUST_USE enum status file_sync(struct file *file);
 /*
- * Writes at most so many of the pages noted as dirty, of all files in turn; returns their number. An error
- * is kept for file_sync. No lock held. Linux: wb_do_writeback, writeback_sb_inodes.
+ * Writes at most so many of the pages noted as dirty, of all files in turn; returns their number.
+ * An error is kept for file_sync. No lock held. Linux: wb_do_writeback, writeback_sb_inodes.
  */
 uint64_t host_flush(struct host *host, uint64_t pages);
 /*
- * For one who keeps its own record of what a file's shared mappings have written: a bit for each page,
- * apart from the folios' marks. file_clean_record takes D from every entry of shared VMAs that shows one of
- * the pages [first, first + pages), leaves W, and sets in the record the bits of those that had it. A store that
- * comes later sets D again without a fault: none is in neither. (What a secondary MMU stores is in neither: it
- * marks the folio.) file_write_protect takes W, for who wants to see the next store's fault. *count entries
- * were changed. STATUS_BAD_RANGE: not pages of the file. No lock held.
- * Linux: clean_record_shared_mapping_range, wp_shared_mapping_range.
+ * For one who keeps its own record of what a file's shared mappings have written: a bit for each
+ * page, apart from the folios' marks. file_clean_record takes D from every entry of shared VMAs
+ * that shows one of the pages [first, first + pages), leaves W, and sets in the record the bits of
+ * those that had it. A store that comes later sets D again without a fault: none is in neither.
+ * (What a secondary MMU stores is in neither: it marks the folio.) file_write_protect takes W, for
+ * who wants to see the next store's fault. *count entries were changed. STATUS_BAD_RANGE: not pages
+ * of the file. No lock held. Linux: clean_record_shared_mapping_range, wp_shared_mapping_range.
  */
 struct clean_record {
 	uint64_t *bitmap;		/* the caller's; bit n is page first + n */
@@ -196,13 +200,13 @@ void file_read_stats(struct file *file, struct file_stats *out);
 
 /*
  * Idle page tracking: which frames nobody has used since they were marked. Bit n of the bitmap is
- * frame first + n; `first` and `frames` are multiples of 64, and what is no process's or file's page is
- * passed over, and reads as not idle. A folio is idle, or not, as a whole.
+ * frame first + n; `first` and `frames` are multiples of 64, and what is no process's or file's
+ * page is passed over, and reads as not idle. A folio is idle, or not, as a whole.
  *
  * Marking forgets what entries and listeners know of uses so far (notifier's clear_young), and
- * tells reclaim that it has, by FOLIO_YOUNG. A use through an entry, a guest's too, ends it, as does
- * folio_mark_accessed; a guest's CPU that keeps its translation is not seen to use the page (U36).
- * STATUS_BAD_RANGE. No lock held. Linux: /sys/kernel/mm/page_idle/bitmap.
+ * tells reclaim that it has, by FOLIO_YOUNG. A use through an entry, a guest's too, ends it, as
+ * does folio_mark_accessed; a guest's CPU that keeps its translation is not seen to use the page
+ * (U36). STATUS_BAD_RANGE. No lock held. Linux: /sys/kernel/mm/page_idle/bitmap.
  */
 MUST_USE enum status idle_mark(struct host *host, pfn_t first, uint64_t frames,
 			       const uint64_t *bitmap);
@@ -236,32 +240,34 @@ MUST_USE enum status space_fork(struct space *parent, struct space **child);
 MUST_USE enum status space_map(struct space *space, hva_t start, uint64_t bytes,
 			       enum protection protection, unsigned max_level);
 /*
- * The file's pages from `first` on, in pages of 4 KiB. Shared: stores go to the file. Private: a page
- * that is written becomes the process's own (copy-on-write). STATUS_BAD_RANGE: beyond the file's
- * end; STATUS_EXISTS. Linux: mmap with MAP_SHARED, MAP_PRIVATE.
+ * The file's pages from `first` on, in pages of 4 KiB. Shared: stores go to the file. Private: a
+ * page that is written becomes the process's own (copy-on-write). STATUS_BAD_RANGE: beyond the
+ * file's end; STATUS_EXISTS. Linux: mmap with MAP_SHARED, MAP_PRIVATE.
  */
 enum sharing { SHARING_PRIVATE, SHARING_SHARED };
 MUST_USE enum status space_map_file(struct space *space, hva_t start, uint64_t bytes,
 				    enum protection protection, struct file *file, uint64_t first,
 				    enum sharing sharing);
 /*
- * Frames that the caller names, from `first` on: the whole range is mapped when this returns, in leaves
- * of up to max_level where both addresses are aligned to it; what goes never comes back by itself.
- * Counted ones are folios' that the caller holds, and each entry takes a reference. Bare ones are not
- * looked at: they may be no RAM, reserved, part of a block of somebody's; they are the caller's to keep as
- * long as they are mapped. A reserved frame is mapped as a bare one. STATUS_BAD_RANGE, STATUS_EXISTS,
- * STATUS_NO_MEMORY. Linux: VM_MIXEDMAP, VM_PFNMAP; remap_pfn_range, vmf_insert_pfn_pmd.
+ * Frames that the caller names, from `first` on: the whole range is mapped when this returns, in
+ * leaves of up to max_level where both addresses are aligned to it; what goes never comes back by
+ * itself. Counted ones are folios' that the caller holds, and each entry takes a reference. Bare
+ * ones are not looked at: they may be no RAM, reserved, part of a block of somebody's; they are the
+ * caller's to keep as long as they are mapped. A reserved frame is mapped as a bare one.
+ * STATUS_BAD_RANGE, STATUS_EXISTS, STATUS_NO_MEMORY. Linux: VM_MIXEDMAP, VM_PFNMAP;
+ * remap_pfn_range, vmf_insert_pfn_pmd.
  */
 enum counting { FRAMES_COUNTED, FRAMES_BARE };
 MUST_USE enum status space_map_frames(struct space *space, hva_t start, uint64_t bytes,
 				      enum protection protection, pfn_t first, unsigned max_level,
 				      enum counting counting);
 /*
- * Large pages set aside: `pages` of 2 MiB or 1 GiB (level 2 or 3). A mapping is promised all of its pages or is
- * STATUS_NO_MEMORY, so a touch finds its page there, and fails only for want of a table. It begins and ends
- * at whole pages: what would cut one (unmap, protect, advise) is STATUS_BAD_RANGE, as is discard anywhere in
- * it; split and migrate pass it over. pool_create: STATUS_BAD_RANGE, STATUS_NO_MEMORY; pool_destroy:
- * STATUS_EXISTS while a page is used or promised. Linux: hugetlb.
+ * Large pages set aside: `pages` of 2 MiB or 1 GiB (level 2 or 3). A mapping is promised all of its
+ * pages or is STATUS_NO_MEMORY, so a touch finds its page there, and fails only for want of a
+ * table. It begins and ends at whole pages: what would cut one (unmap, protect, advise) is
+ * STATUS_BAD_RANGE, as is discard anywhere in it; split and migrate pass it over. pool_create:
+ * STATUS_BAD_RANGE, STATUS_NO_MEMORY; pool_destroy: STATUS_EXISTS while a page is used or promised.
+ * Linux: hugetlb.
  */
 struct pool;
 MUST_USE enum status pool_create(struct host *host, unsigned level, uint64_t pages,
@@ -272,9 +278,9 @@ MUST_USE enum status space_map_pool(struct space *space, hva_t start, uint64_t b
 struct pool_stats { uint64_t total, free, promised; };
 void pool_read_stats(struct pool *pool, struct pool_stats *out);
 /*
- * Zero on demand, in pages of 4 KiB, for the process alone: mm_lookup and gup_get say STATUS_NO_ACCESS.
- * Its pages neither move nor leave memory, and are zeroed before anybody else has them. Errors as
- * space_map. Linux: memfd_secret.
+ * Zero on demand, in pages of 4 KiB, for the process alone: mm_lookup and gup_get say
+ * STATUS_NO_ACCESS. Its pages neither move nor leave memory, and are zeroed before anybody else has
+ * them. Errors as space_map. Linux: memfd_secret.
  */
 MUST_USE enum status space_map_secret(struct space *space, hva_t start, uint64_t bytes,
 				      enum protection protection);
@@ -319,14 +325,15 @@ MUST_USE enum status space_protect(struct space *space, hva_t start, uint64_t by
  */
 MUST_USE enum status space_discard(struct space *space, hva_t start, uint64_t bytes);
 /*
- * Three things that a process says of memory that it has; STATUS_NOT_FOUND when some page has no VMA,
- * STATUS_NO_MEMORY when there is none for a table, and nothing is changed. Only folios that lie in the range whole,
- * under one leaf, and (but for the first, if nothing marked them) are mapped once, are meant.
+ * Three things that a process says of memory that it has; STATUS_NOT_FOUND when some page has no
+ * VMA, STATUS_NO_MEMORY when there is none for a table, and nothing is changed. Only folios that
+ * lie in the range whole, under one leaf, and (but for the first, if nothing marked them) are
+ * mapped once, are meant.
  *
- * space_lazyfree: contents may be lost from now on; each page keeps its own, or finds zeros, until it is
- * written to. STATUS_NO_ACCESS for a file's memory. Linux: madvise(MADV_FREE).
- * space_cool: this memory is to be reclaimed before other. Linux: madvise(MADV_COLD).
- * space_page_out: it is reclaimed now, as far as it can be; *freed pages were. Linux: madvise(MADV_PAGEOUT).
+ * space_lazyfree: contents may be lost from now on; each page keeps its own, or finds zeros, until
+ * it is written to. STATUS_NO_ACCESS for a file's memory. Linux: madvise(MADV_FREE). space_cool:
+ * this memory is to be reclaimed before other. Linux: madvise(MADV_COLD). space_page_out: it is
+ * reclaimed now, as far as it can be; *freed pages were. Linux: madvise(MADV_PAGEOUT).
  */
 MUST_USE enum status space_lazyfree(struct space *space, hva_t start, uint64_t bytes);
 MUST_USE enum status space_cool(struct space *space, hva_t start, uint64_t bytes);
@@ -347,10 +354,10 @@ MUST_USE enum status space_migrate(struct space *space, hva_t start, uint64_t by
  */
 MUST_USE enum status space_split(struct space *space, hva_t start, uint64_t bytes);
 /*
- * Every aligned 2 MiB inside the range that 512 small pages of the process's own map become one large leaf
- * over one folio, contents kept; the VMA wants such leaves. What is not so, or is referenced by others
- * (refcount != mapcount), stays. *collapsed counts large leaves, those before a STATUS_NO_MEMORY too.
- * Takes space->lock. Linux: khugepaged, madvise(MADV_COLLAPSE).
+ * Every aligned 2 MiB inside the range that 512 small pages of the process's own map become one
+ * large leaf over one folio, contents kept; the VMA wants such leaves. What is not so, or is
+ * referenced by others (refcount != mapcount), stays. *collapsed counts large leaves, those before
+ * a STATUS_NO_MEMORY too. Takes space->lock. Linux: khugepaged, madvise(MADV_COLLAPSE).
  */
 MUST_USE enum status space_collapse(struct space *space, hva_t start, uint64_t bytes,
 				    uint64_t *collapsed);
@@ -363,27 +370,28 @@ MUST_USE enum status space_invalidate(struct space *space, hva_t start, uint64_t
 /* ------------------------------------------------------------------ NUMA hinting */
 
 /*
- * Nodes are played: node n has the n-th part of all frames, in multiples of 2 MiB, and CPU c belongs to
- * node c modulo `nodes`. Before any space is made; a new host has one node.
+ * Nodes are played: node n has the n-th part of all frames, in multiples of 2 MiB, and CPU c
+ * belongs to node c modulo `nodes`. Before any space is made; a new host has one node.
  */
 void host_set_nodes(struct host *host, unsigned nodes);
 unsigned host_node(const struct host *host, pfn_t frame);
 
 /*
- * Takes the rights from the present pages of the range, so that their next use says which CPU uses them;
- * the fault gives them back, and moves a page of 4 KiB to that CPU's node if nobody else uses it. Holes
- * are passed over, and what hinting would do no good to: memory without rights, pages shared by
- * copy-on-write or KSM, dirty pages of files. Processes' translations are flushed once for each VMA.
- * Secondary MMUs are told by a bracket for each 2 MiB that has tables, as the lists describe it, or by one
- * for each VMA, as change_pud_range does it now. STATUS_NO_MEMORY: to split a large page, before
- * anything has changed. Linux: task_numa_work, change_prot_numa, change_protection.
+ * Takes the rights from the present pages of the range, so that their next use says which CPU uses
+ * them; the fault gives them back, and moves a page of 4 KiB to that CPU's node if nobody else uses
+ * it. Holes are passed over, and what hinting would do no good to: memory without rights, pages
+ * shared by copy-on-write or KSM, dirty pages of files. Processes' translations are flushed once
+ * for each VMA. Secondary MMUs are told by a bracket for each 2 MiB that has tables, as the lists
+ * describe it, or by one for each VMA, as change_pud_range does it now. STATUS_NO_MEMORY: to split
+ * a large page, before anything has changed. Linux: task_numa_work, change_prot_numa,
+ * change_protection.
  */
 enum hinting { HINT_EACH_2M, HINT_AT_ONCE };
 MUST_USE enum status space_hint(struct space *space, hva_t start, uint64_t bytes,
 				enum hinting how);
 /*
- * The same for the next so many pages of the space's VMAs, from where the last scan ended, and from the start
- * after the end. For a task that does it now and then. Linux: numa_scan_offset.
+ * The same for the next so many pages of the space's VMAs, from where the last scan ended, and from
+ * the start after the end. For a task that does it now and then. Linux: numa_scan_offset.
  */
 MUST_USE enum status space_scan(struct space *space, uint64_t pages, enum hinting how);
 /* So many pages of each space, a bracket for each VMA; returns their number. No lock held. */
@@ -392,8 +400,8 @@ uint64_t numa_scan(struct host *host, uint64_t pages);
 /* ------------------------------------------------------------------ soft dirty */
 
 /*
- * Which pages were written since space_clear_soft_dirty: W goes with the mark, and the write fault that
- * follows sets it again, a guest's too. Linux: clear_refs_write of 4, and bit 55 of pagemap.
+ * Which pages were written since space_clear_soft_dirty: W goes with the mark, and the write fault
+ * that follows sets it again, a guest's too. Linux: clear_refs_write of 4, and bit 55 of pagemap.
  * space_soft_dirty: STATUS_NOT_FOUND without a VMA.
  */
 void space_clear_soft_dirty(struct space *space);
@@ -402,10 +410,11 @@ MUST_USE enum status space_soft_dirty(struct space *space, hva_t address, bool *
 /* ------------------------------------------------------------------ pages for a device alone */
 
 /*
- * Takes an anonymous page from the process's CPUs and all listeners but the owner (struct mm_range), as if
- * it had been written. It comes locked and with a reference, so that the device can map it (unless it has
- * heard of another bracket meanwhile); then exclusive_done gives both back. The process's next use, or another listener's, tells the device by
- * EVENT_CLEAR, and the page is the process's again. A larger page is split. Errors as mm_lookup's, and
+ * Takes an anonymous page from the process's CPUs and all listeners but the owner (struct
+ * mm_range), as if it had been written. It comes locked and with a reference, so that the device
+ * can map it (unless it has heard of another bracket meanwhile); then exclusive_done gives both
+ * back. The process's next use, or another listener's, tells the device by EVENT_CLEAR, and the
+ * page is the process's again. A larger page is split. Errors as mm_lookup's, and
  * STATUS_UNSUPPORTED for a file's page. No lock held. Linux: make_device_exclusive.
  */
 MUST_USE enum status space_make_exclusive(struct space *space, hva_t address, const void *owner,
@@ -416,8 +425,8 @@ void exclusive_done(struct host *host, pfn_t frame);
 
 /*
  * Empties the anonymous and private VMAs of a space that will not run again, without waiting for
- * anything and without memory. False: some listener would have had to sleep, and what it listens to is
- * still there: try again. Linux: __oom_reap_task_mm.
+ * anything and without memory. False: some listener would have had to sleep, and what it listens to
+ * is still there: try again. Linux: __oom_reap_task_mm.
  */
 MUST_USE bool space_reap(struct space *space);
 
@@ -433,9 +442,10 @@ MUST_USE enum status space_write(struct space *space, hva_t to, const void *from
 
 /*
  * For a CPU that runs on the space's own tables. Between the two it may use any translation that it
- * finds or has cached since; the host waits for it before it reuses a page (mm/tlb.h). So it is short, waits for
- * nothing, and calls nothing of mm: a page fault is taken by space_fault afterwards. Returns the root, for
- * CR3; the entries of its upper half are the caller's to fill. No lock held.
+ * finds or has cached since; the host waits for it before it reuses a page (mm/tlb.h). So it is
+ * short, waits for nothing, and calls nothing of mm: a page fault is taken by space_fault
+ * afterwards. Returns the root, for CR3; the entries of its upper half are the caller's to fill. No
+ * lock held.
  */
 hpa_t space_enter(struct space *space);
 void space_leave(struct space *space);
@@ -482,12 +492,12 @@ struct mm_page {
 };
 
 /*
- * The interface for secondary MMUs: the host page behind an address, faulted in when it has to
- * be. The page is named, not held (no reference): it may be used only under the protocol of
- * mm/notifier.h. STATUS_NOT_FOUND: no VMA, or one of named frames whose frame is gone; STATUS_NO_ACCESS:
- * its rights do not allow `access`, or it is secret; STATUS_NO_MEMORY. One walk without a lock; where that finds no answer, takes space->lock (shared,
- * exclusive to fault). Call it without ept->lock.
- * Linux: kvm_follow_pfn, hva_to_pfn.
+ * The interface for secondary MMUs: the host page behind an address, faulted in when it has to be.
+ * The page is named, not held (no reference): it may be used only under the protocol of
+ * mm/notifier.h. STATUS_NOT_FOUND: no VMA, or one of named frames whose frame is gone;
+ * STATUS_NO_ACCESS: its rights do not allow `access`, or it is secret; STATUS_NO_MEMORY. One walk
+ * without a lock; where that finds no answer, takes space->lock (shared, exclusive to fault). Call
+ * it without ept->lock. Linux: kvm_follow_pfn, hva_to_pfn.
  */
 MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access access,
 			       struct mm_page *out);
@@ -495,11 +505,12 @@ MUST_USE enum status mm_lookup(struct space *space, hva_t address, enum access a
  * The same, with more; flags are or-ed together. They may send it the slow way, under the lock
  * (HOST_SLOW_LOOKUPS).
  *
- * TOUCH: when it returns, the primary entry is young and, after a write, dirty, as if the process's CPU
- * had made the access, so that no mark need be made later. Linux would be a sane FOLL_TOUCH.
- * SHARED_SLOWLY: a read of a page that a store would copy is not answered by a walk without the lock.
- * HOLD: with a reference, that gup_put ends: for those whose hardware keeps the address and follows no
- * notifier. It keeps the frame, not the mapping. STATUS_NO_ACCESS where there is no folio.
+ * TOUCH: when it returns, the primary entry is young and, after a write, dirty, as if the process's
+ * CPU had made the access, so that no mark need be made later. Linux would be a sane FOLL_TOUCH.
+ * SHARED_SLOWLY: a read of a page that a store would copy is not answered by a walk without the
+ * lock. HOLD: with a reference, that gup_put ends: for those whose hardware keeps the address and
+ * follows no notifier. It keeps the frame, not the mapping. STATUS_NO_ACCESS where there is no
+ * folio.
  */
 enum lookup_flags { LOOKUP_TOUCH = 1, LOOKUP_SHARED_SLOWLY = 2, LOOKUP_HOLD = 4 };
 MUST_USE enum status mm_lookup_with(struct space *space, hva_t address, enum access access,
@@ -514,10 +525,10 @@ MUST_USE enum status mm_peek(struct space *space, hva_t address, struct mm_page 
 /* ------------------------------------------------------------------ memory for guests alone */
 
 /*
- * Pages by number that no process maps: no primary entry, no rights, no swap, nothing that reclaims, moves or
- * writes back (S36). Each is a zeroed page of 4 KiB from its first lookup until it is punched.
- * memfd_create: STATUS_BAD_RANGE, STATUS_NO_MEMORY; memfd_destroy: STATUS_EXISTS while somebody listens.
- * Linux: guest_memfd.
+ * Pages by number that no process maps: no primary entry, no rights, no swap, nothing that
+ * reclaims, moves or writes back (S36). Each is a zeroed page of 4 KiB from its first lookup until
+ * it is punched. memfd_create: STATUS_BAD_RANGE, STATUS_NO_MEMORY; memfd_destroy: STATUS_EXISTS
+ * while somebody listens. Linux: guest_memfd.
  */
 struct memfd;
 MUST_USE enum status memfd_create(struct host *host, uint64_t pages, struct memfd **out);
@@ -526,11 +537,12 @@ uint64_t memfd_pages(const struct memfd *memfd);
 /* Of those, the ones that are there. */
 uint64_t memfd_filled(struct memfd *memfd);
 /*
- * mm_lookup's counterpart, under the same protocol; brackets come by memfd_register (mm/notifier.h), in bytes
- * from the first page. The folio is marked here, accessed, and dirty if the access is a write, so the caller
- * has nothing to mark (not `refcounted`) and nothing to collect; `writable` says that it is dirty. It stays so.
- * STATUS_NOT_FOUND: no such page; STATUS_NO_MEMORY. Takes the memfd's lock, shared, exclusive to fill; call it
- * without ept->lock. Linux: kvm_gmem_get_pfn.
+ * mm_lookup's counterpart, under the same protocol; brackets come by memfd_register
+ * (mm/notifier.h), in bytes from the first page. The folio is marked here, accessed, and dirty if
+ * the access is a write, so the caller has nothing to mark (not `refcounted`) and nothing to
+ * collect; `writable` says that it is dirty. It stays so. STATUS_NOT_FOUND: no such page;
+ * STATUS_NO_MEMORY. Takes the memfd's lock, shared, exclusive to fill; call it without ept->lock.
+ * Linux: kvm_gmem_get_pfn.
  */
 MUST_USE enum status memfd_lookup(struct memfd *memfd, uint64_t index, enum access access,
 				  struct mm_page *out);
@@ -542,11 +554,11 @@ MUST_USE enum status memfd_punch(struct memfd *memfd, uint64_t first, uint64_t c
 /* ------------------------------------------------------------------ users without page tables */
 
 /*
- * Or-ed together. The two touches say what Linux's FOLL_TOUCH does: as it is (a page's folio is marked
- * and its entry not; a large leaf's entry is marked and its folio not; of a pool's page neither is),
- * and as it might be (the entry is, of any size). A page that waits for a NUMA hinting fault is read where
- * it is, unless hints are to be honoured (Linux: FOLL_HONOR_NUMA_FAULT); a write takes the fault in any case.
- * FAST_ONLY, of gup_get_fast: without a lock or not at all.
+ * Or-ed together. The two touches say what Linux's FOLL_TOUCH does: as it is (a page's folio is
+ * marked and its entry not; a large leaf's entry is marked and its folio not; of a pool's page
+ * neither is), and as it might be (the entry is, of any size). A page that waits for a NUMA hinting
+ * fault is read where it is, unless hints are to be honoured (Linux: FOLL_HONOR_NUMA_FAULT); a
+ * write takes the fault in any case. FAST_ONLY, of gup_get_fast: without a lock or not at all.
  */
 enum gup_flags {
 	GUP_WRITE = 1, GUP_TOUCH = 2, GUP_TOUCH_SANE = 4, GUP_HONOUR_HINTS = 8, GUP_FAST_ONLY = 16,
@@ -554,9 +566,8 @@ enum gup_flags {
 
 /*
  * The page behind an address, with a reference for the caller; faulted in as for a read, or with
- * GUP_WRITE a write, and otherwise no entry changes. Errors as mm_lookup's, and STATUS_NO_ACCESS for a
- * page that has no folio. No lock held.
- * Linux: get_user_pages, pin_user_pages.
+ * GUP_WRITE a write, and otherwise no entry changes. Errors as mm_lookup's, and STATUS_NO_ACCESS
+ * for a page that has no folio. No lock held. Linux: get_user_pages, pin_user_pages.
  */
 MUST_USE enum status gup_get(struct space *space, hva_t address, unsigned flags,
 			     struct mm_page *out);

@@ -8,13 +8,13 @@
  *   ... primary entries change, frames are freed ...
  *   end(range, event)      after                may look the range up again
  *
- * When start returns, nothing the listener owns reaches the range's frames (or, of an event that only
- * protects, writes there). A lookup made before
- * or inside a bracket may be out of date when it is about to be used: the listener keeps a
- * sequence count, advanced by end, and a count of the brackets in progress, and throws the
- * lookup away if either speaks against it (Linux: mmu_invalidate_retry). Brackets of one space
- * nest and overlap freely; mm holds space->lock during all of them (exclusively, but for
- * space_invalidate), so a listener must not look up or fault from within a callback.
+ * When start returns, nothing the listener owns reaches the range's frames (or, of an event that
+ * only protects, writes there). A lookup made before or inside a bracket may be out of date when it
+ * is about to be used: the listener keeps a sequence count, advanced by end, and a count of the
+ * brackets in progress, and throws the lookup away if either speaks against it (Linux:
+ * mmu_invalidate_retry). Brackets of one space nest and overlap freely; mm holds space->lock during
+ * all of them (exclusively, but for space_invalidate), so a listener must not look up or fault from
+ * within a callback.
  */
 #ifndef MM_NOTIFIER_H
 #define MM_NOTIFIER_H
@@ -39,9 +39,9 @@ enum mm_event {
 };
 
 /*
- * What a listener maps there may stay and be read: nothing of what is behind the entries changes but
- * who may write. When start returns, no store of the listener's lands any more, and the next one asks
- * mm_lookup again.
+ * What a listener maps there may stay and be read: nothing of what is behind the entries changes
+ * but who may write. When start returns, no store of the listener's lands any more, and the next
+ * one asks mm_lookup again.
  */
 static inline bool event_only_protects(enum mm_event event)
 {
@@ -89,8 +89,8 @@ struct notifier_ops {
 	void (*end)(struct notifier *self, const struct mm_range *range);
 	/*
 	 * Of a listener whose start may sleep: the same where nobody may (Linux: a range without
-	 * MMU_NOTIFIER_RANGE_BLOCKABLE, and -EAGAIN). False: it would have to, nothing was dropped, and
-	 * no end follows. NULL: start never sleeps.
+	 * MMU_NOTIFIER_RANGE_BLOCKABLE, and -EAGAIN). False: it would have to, nothing was dropped,
+	 * and no end follows. NULL: start never sleeps.
 	 */
 	MUST_USE bool (*try_start)(struct notifier *self, const struct mm_range *range);
 	/* The space ends: drop everything, for ever. No start or end follows; self is unlinked. */
@@ -125,8 +125,8 @@ struct notifier {
 };
 
 /*
- * The same for memory without a space (mm.h: struct memfd): start and end alone are called, with its lock held
- * exclusively, and a range is in bytes from its first page.
+ * The same for memory without a space (mm.h: struct memfd): start and end alone are called, with
+ * its lock held exclusively, and a range is in bytes from its first page.
  */
 void memfd_register(struct memfd *memfd, struct notifier *notifier);
 void memfd_unregister(struct memfd *memfd, struct notifier *notifier);

@@ -1,7 +1,7 @@
 /*
  * NUMA hinting: pages lose their rights, so that their next use, by a CPU or by a secondary MMU's
- * lookup, is a fault that says where it comes from. Called by tasks (space_scan) and by fault.c; takes
- * space->lock.
+ * lookup, is a fault that says where it comes from. Called by tasks (space_scan) and by fault.c;
+ * takes space->lock.
  *
  *   hint                                    a fault, or mm_lookup
  *   ----                                    ---------------------
@@ -12,9 +12,10 @@
  *   tlb_flush, once
  *   unlock                                  P again, W if a store needs no other fault; maybe elsewhere
  *
- * The flush comes after the brackets' ends, for all parts together: until then a CPU may use what it
- * knew, but nobody has given up a frame, or judged one, and the lock keeps it so. What secondaries pay is
- * the other way round: a shootdown for each bracket. Linux: change_protection_range, do_numa_page.
+ * The flush comes after the brackets' ends, for all parts together: until then a CPU may use what
+ * it knew, but nobody has given up a frame, or judged one, and the lock keeps it so. What
+ * secondaries pay is the other way round: a shootdown for each bracket. Linux:
+ * change_protection_range, do_numa_page.
  */
 #include "mm/file.h"
 #include "mm/tlb.h"
@@ -59,8 +60,8 @@ static bool alloc_here(struct host *host, pfn_t *out)
 /* ------------------------------------------------------------------ taking the rights */
 
 /*
- * Where nothing is allowed, a page that waits could not be told from one that nobody may use. Linux:
- * vma_migratable, and no hugetlb.
+ * Where nothing is allowed, a page that waits could not be told from one that nobody may use.
+ * Linux: vma_migratable, and no hugetlb.
  */
 static bool may_hint(const struct vma *vma)
 {
@@ -158,7 +159,9 @@ enum status space_hint(struct space *space, hva_t start, uint64_t bytes, enum hi
 	return status;
 }
 
-/* From where the last one ended, to a border of 2 MiB where it can be; `left`: bytes still to go. */
+/*
+ * From where the last one ended, to a border of 2 MiB where it can be; `left`: bytes still to go.
+ */
 static enum status scan_vma(struct space *space, const struct vma *vma, uint64_t *left,
 			    enum hinting how) HOLDS(space->lock)
 {
@@ -249,7 +252,10 @@ static pfn_t move_here(struct space *space, uint64_t address, struct place place
 	return left;
 }
 
-/* Rights only grow, so nobody is told. W where a write fault would only give it: numa_rebuild_single_mapping. */
+/*
+ * Rights only grow, so nobody is told. W where a write fault would only give it:
+ * numa_rebuild_single_mapping.
+ */
 static void allow_again(struct space *space, const struct vma *vma, uint64_t address)
 	HOLDS(space->lock)
 {

@@ -229,7 +229,9 @@ static SELDOM void give_back(struct host *host, struct host_cpu *cpu, uint32_t r
 	atomic_write(&cpu->kept, kept);
 }
 
-/* All CPUs, for what they keep: their next free gives it back. They may go on lending it till then. */
+/*
+ * All CPUs, for what they keep: their next free gives it back. They may go on lending it till then.
+ */
 static void ask_all(struct host *host) HOLDS(host->lock)
 {
 	for (unsigned i = 0; i < MAX_CPUS; i++)

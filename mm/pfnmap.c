@@ -1,11 +1,11 @@
 /*
- * Frames that somebody else named: a device's memory, a driver's pages. All entries are made when the
- * memory is mapped, so no fault ever adds one. Linux: remap_pfn_range, vmf_insert_pfn_pmd,
+ * Frames that somebody else named: a device's memory, a driver's pages. All entries are made when
+ * the memory is mapped, so no fault ever adds one. Linux: remap_pfn_range, vmf_insert_pfn_pmd,
  * vm_insert_mixed.
  *
- * A bare frame may be no RAM at all, reserved, or part of a block that has one count for all of it: its
- * entry is special, and whoever meets that asks for no folio behind it. A counted one is a folio's as all
- * others are, and its entry has a reference.
+ * A bare frame may be no RAM at all, reserved, or part of a block that has one count for all of it:
+ * its entry is special, and whoever meets that asks for no folio behind it. A counted one is a
+ * folio's as all others are, and its entry has a reference.
  */
 #include "mm/fault.h"
 

@@ -7,17 +7,17 @@
  *	63  62  55   54  53      52  51             12 11   10   9         8    7  6 5 4   3   2 1 0
  *	NX   -       SOFT SPECIAL OWN frame            ONLY SWAP MIGRATION none PS D A PCD PWT U W P
  *
- * PS: a leaf at level 2 or 3. In a leaf, OWN: the page is this process's alone, a store needs no copy
- * (Linux: PageAnonExclusive for an anonymous one); SPECIAL: the frame has no reference from this entry (Linux:
- * pte_special); SOFT: written since somebody asked (Linux: _PAGE_SOFT_DIRTY); SECRET, bit 55: for
- * the process's own CPU only (secret.c).
+ * PS: a leaf at level 2 or 3. In a leaf, OWN: the page is this process's alone, a store needs no
+ * copy (Linux: PageAnonExclusive for an anonymous one); SPECIAL: the frame has no reference from
+ * this entry (Linux: pte_special); SOFT: written since somebody asked (Linux: _PAGE_SOFT_DIRTY);
+ * SECRET, bit 55: for the process's own CPU only (secret.c).
  *
- * With P clear the CPU ignores the other bits (same section), and software forms stand there. Two keep
- * a page: `none`, whose VMA allows nothing, or that waits for a NUMA hinting fault (Linux: _PAGE_PROTNONE,
- * the G bit too). Others keep the place of one: MIGRATION alone, of a page on the move under the lock, or
- * with all that the leaf said, P and `none` where PWT and PCD were (a leaf that is parked);
- * SWAP and a slot in place of the frame; ONLY and a frame, lent to a device alone (Linux: migration
- * entry, swap entry, device exclusive entry).
+ * With P clear the CPU ignores the other bits (same section), and software forms stand there. Two
+ * keep a page: `none`, whose VMA allows nothing, or that waits for a NUMA hinting fault (Linux:
+ * _PAGE_PROTNONE, the G bit too). Others keep the place of one: MIGRATION alone, of a page on the
+ * move under the lock, or with all that the leaf said, P and `none` where PWT and PCD were (a leaf
+ * that is parked); SWAP and a slot in place of the frame; ONLY and a frame, lent to a device alone
+ * (Linux: migration entry, swap entry, device exclusive entry).
  */
 #ifndef MM_PTE_H
 #define MM_PTE_H
@@ -123,8 +123,8 @@ static inline pte_t pte_with_rights(pte_t p, enum protection protection)
 }
 
 /*
- * A leaf that has not been touched. Nobody executes from a space: no entry allows it. W comes with SOFT,
- * here and wherever it is given: a page without SOFT has not been written.
+ * A leaf that has not been touched. Nobody executes from a space: no entry allows it. W comes with
+ * SOFT, here and wherever it is given: a page without SOFT has not been written.
  */
 static inline pte_t pte_make_leaf(pfn_t frame, unsigned level, enum protection protection)
 {

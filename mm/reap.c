@@ -1,13 +1,13 @@
 /*
- * Memory taken from a process that is killed and does not get around to ending. Called by who has run
- * out of memory, so nothing here waits for a listener or allocates. Takes space->lock; Linux tries
- * mmap_lock, and comes again. Linux: __oom_reap_task_mm.
+ * Memory taken from a process that is killed and does not get around to ending. Called by who has
+ * run out of memory, so nothing here waits for a listener or allocates. Takes space->lock; Linux
+ * tries mmap_lock, and comes again. Linux: __oom_reap_task_mm.
  */
 #include "mm/space.h"
 
 /*
- * As in Linux, frames are freed after the bracket's end: no entry names them, so a lookup in between
- * finds zeros, and CPUs that still know them are waited for by the gather's flush.
+ * As in Linux, frames are freed after the bracket's end: no entry names them, so a lookup in
+ * between finds zeros, and CPUs that still know them are waited for by the gather's flush.
  */
 static bool reap_vma(struct space *space, const struct vma *vma) HOLDS(space->lock)
 {

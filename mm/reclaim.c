@@ -39,7 +39,10 @@ enum outcome {
 	OUTCOME_ACTIVE,			/* to the active list */
 };
 
-/* Entries that were used. What follows for a file's page that has one, unused, is done at once: it goes. */
+/*
+ * Entries that were used. What follows for a file's page that has one, unused, is done at once: it
+ * goes.
+ */
 static unsigned count_uses(struct host *host, pfn_t frame, const struct folio *folio)
 {
 	bool mapped_once = atomic_read(&folio->mapcount) == 1;

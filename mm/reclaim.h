@@ -17,12 +17,15 @@ uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count);
  */
 MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 
-/* What has used a locked folio since this was last asked. By its first frame. Linux: folio_referenced. */
+/*
+ * What has used a locked folio since this was last asked. By its first frame. Linux:
+ * folio_referenced.
+ */
 unsigned folio_referenced(struct host *host, pfn_t frame);
 
 /*
- * The two that frame this one by a single walk, for a file's page that one entry maps: true if it was unused,
- * and then it is mapped no more.
+ * The two that frame this one by a single walk, for a file's page that one entry maps: true if it
+ * was unused, and then it is mapped no more.
  */
 MUST_USE bool folio_unmap_unused(struct host *host, pfn_t frame);
 

@@ -1,12 +1,12 @@
 /*
- * From a folio to the entries that name it, space after space. Called with the folio locked, so that no
- * fault maps it meanwhile, and no other lock.
+ * From a folio to the entries that name it, space after space. Called with the folio locked, so
+ * that no fault maps it meanwhile, and no other lock.
  *
- * A file's folio and its VMAs agree in the file and the page's number there. An anonymous one was made for
- * a family of processes (those that have forked from each other), and its number in the family is the one that
- * its VMA had for it: fork copies the VMA, mremap moves it, and the number goes with it. Linux finds the VMAs
- * in trees (i_mmap, anon_vma: rmap_walk_file, rmap_walk_anon); here all spaces of the host and all their VMAs
- * are looked through.
+ * A file's folio and its VMAs agree in the file and the page's number there. An anonymous one was
+ * made for a family of processes (those that have forked from each other), and its number in the
+ * family is the one that its VMA had for it: fork copies the VMA, mremap moves it, and the number
+ * goes with it. Linux finds the VMAs in trees (i_mmap, anon_vma: rmap_walk_file, rmap_walk_anon);
+ * here all spaces of the host and all their VMAs are looked through.
  *
  * A space's struct is kept alive by `users` while its lock is waited for; one that ends meanwhile
  * has no VMAs any more.
@@ -67,8 +67,9 @@ static bool visit_range(struct space *space, uint64_t start, uint64_t end,
 }
 
 /*
- * The pages of the VMA that have the folio's numbers. A folio may begin before the VMA or end after it. A
- * number is kept in 32 bits, so a VMA of more than 16 TiB has several candidates: an entry decides.
+ * The pages of the VMA that have the folio's numbers. A folio may begin before the VMA or end after
+ * it. A number is kept in 32 bits, so a VMA of more than 16 TiB has several candidates: an entry
+ * decides.
  */
 static bool visit_vma(struct space *space, const struct vma *vma, const struct target *target,
 		      const struct rmap *rmap) HOLDS(space->lock)
@@ -230,7 +231,9 @@ static bool mkclean_one(struct space *space, uint64_t address, struct place plac
 	struct mm_range range = notifier_start(space, address, end, mkclean_event(space->host));
 	pte_t was = table_take_bits(space, address, place, PTE_D | PTE_W, &gather);
 
-	/* Until then a CPU may store by what it knew of W, and where it knew of D, without a word. */
+	/*
+	 * Until then a CPU may store by what it knew of W, and where it knew of D, without a word.
+	 */
 	gather_flush(&gather, address);
 	*was_dirty |= pte_dirty(was);
 	notifier_end(space, &range);

@@ -11,8 +11,8 @@ static inline enum mm_event mkclean_event(const struct host *host)
 }
 
 /*
- * `visit` is called for each leaf, with its space locked exclusively; it may change the entry, or empty it.
- * False ends the walk.
+ * `visit` is called for each leaf, with its space locked exclusively; it may change the entry, or
+ * empty it. False ends the walk.
  */
 struct rmap {
 	bool (*visit)(struct space *space, uint64_t address, struct place place, void *argument);
@@ -20,15 +20,17 @@ struct rmap {
 };
 
 /*
- * All leaves that name a frame of a locked folio. Takes each space->lock, one after the other; a fault
- * that would map the folio meanwhile waits for the folio's lock. Of a merged page (FOLIO_KSM) only those are found
- * that named it before it was one. Linux: rmap_walk, and rmap_walk_ksm, which is not here.
+ * All leaves that name a frame of a locked folio. Takes each space->lock, one after the other; a
+ * fault that would map the folio meanwhile waits for the folio's lock. Of a merged page (FOLIO_KSM)
+ * only those are found that named it before it was one. Linux: rmap_walk, and rmap_walk_ksm, which
+ * is not here.
  */
 void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap);
 
 /*
- * For what must change all entries of a locked folio at once: the spaces that have some, locked exclusively
- * in the order of the host's list, which has a parent before its child, as fork locks them.
+ * For what must change all entries of a locked folio at once: the spaces that have some, locked
+ * exclusively in the order of the host's list, which has a parent before its child, as fork locks
+ * them.
  */
 enum { RMAP_SPACES = 6 };
 struct rmap_spaces {
@@ -41,8 +43,8 @@ void rmap_unlock_all(struct rmap_spaces *spaces);
 /* The walk's part in one of them. */
 void rmap_visit(struct space *space, pfn_t head, struct rmap rmap) HOLDS(space->lock);
 /*
- * The same from a file's pages [first, first + pages): `visit` for each part of a shared VMA that shows some
- * of them, with its space locked exclusively. Linux: walk_page_mapping.
+ * The same from a file's pages [first, first + pages): `visit` for each part of a shared VMA that
+ * shows some of them, with its space locked exclusively. Linux: walk_page_mapping.
  */
 struct rmap_part {
 	void (*visit)(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,

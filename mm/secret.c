@@ -1,8 +1,9 @@
 /*
  * Memory of one process alone. Called by fault.c and folio.c. The entry says what the page is
- * (PTE_SECRET), so that a walk without the lock refuses it as surely as one that asks the VMA: neither
- * another MMU nor a user without page tables gets at it, only the process's own CPU. Linux: secretmem,
- * whose walks look at the folio (gup_fast_folio_allowed), and whose pages leave the kernel's own map.
+ * (PTE_SECRET), so that a walk without the lock refuses it as surely as one that asks the VMA:
+ * neither another MMU nor a user without page tables gets at it, only the process's own CPU. Linux:
+ * secretmem, whose walks look at the folio (gup_fast_folio_allowed), and whose pages leave the
+ * kernel's own map.
  */
 #include "mm/fault.h"
 

@@ -1,6 +1,6 @@
 /*
- * Which pages were written since somebody asked. Called by who saves a process's memory piece by piece;
- * takes space->lock.
+ * Which pages were written since somebody asked. Called by who saves a process's memory piece by
+ * piece; takes space->lock.
  *
  *   clear                                   a CPU
  *   -----                                   -----
@@ -9,9 +9,9 @@
  *   notifier_end
  *   tlb_flush                               the next store faults: W and SOFT (allow_write)
  *
- * Everything in one bracket, over the whole space. The flush follows its end, as in Linux: whoever looks
- * a page up has no W from the entries any more, and what CPUs store up to the flush is older than the call's
- * return. Linux: clear_refs_write, clear_soft_dirty.
+ * Everything in one bracket, over the whole space. The flush follows its end, as in Linux: whoever
+ * looks a page up has no W from the entries any more, and what CPUs store up to the flush is older
+ * than the call's return. Linux: clear_refs_write, clear_soft_dirty.
  */
 #include "mm/tlb.h"
 

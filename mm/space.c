@@ -221,8 +221,8 @@ void space_zap(struct space *space, uint64_t start, uint64_t end, enum mm_event 
 }
 
 /*
- * Linux: madvise_dontneed_free_valid_vma. Nothing would bring a named frame back; and a page of a pool that
- * somebody holds would be gone for the one who was promised it.
+ * Linux: madvise_dontneed_free_valid_vma. Nothing would bring a named frame back; and a page of a
+ * pool that somebody holds would be gone for the one who was promised it.
  */
 static bool may_discard(const struct space *space, uint64_t start, uint64_t end)
 	HOLDS_SHARED(space->lock)

@@ -62,9 +62,9 @@ void space_zap(struct space *space, uint64_t start, uint64_t end, enum mm_event 
 MUST_USE enum status space_check_range(hva_t start, uint64_t bytes);
 
 /*
- * All memory that a change of the VMAs of [start, end) may need; afterwards no leaf lies across the range's
- * ends, as none may lie across a VMA's. STATUS_NO_MEMORY: nothing but splits has happened; STATUS_BAD_RANGE: an
- * end cuts a page of a pool.
+ * All memory that a change of the VMAs of [start, end) may need; afterwards no leaf lies across the
+ * range's ends, as none may lie across a VMA's. STATUS_NO_MEMORY: nothing but splits has happened;
+ * STATUS_BAD_RANGE: an end cuts a page of a pool.
  */
 MUST_USE enum status space_prepare(struct space *space, uint64_t start, uint64_t end)
 	HOLDS(space->lock);
@@ -173,9 +173,9 @@ pte_t table_change(struct space *space, uint64_t address, struct place place, pt
 void table_move(struct space *space, uint64_t from, struct place old, uint64_t to, struct place new,
 		struct gather *gather) HOLDS(space->lock);
 /*
- * The same for a leaf that stays: some of A, D, W go, by a locked operation. Returns what stood there. D that
- * a CPU sets later by what it still knows of W is in the entry; what it stores by what it knows of D is
- * told by nothing: the flush is `gather`'s.
+ * The same for a leaf that stays: some of A, D, W go, by a locked operation. Returns what stood
+ * there. D that a CPU sets later by what it still knows of W is in the entry; what it stores by
+ * what it knows of D is told by nothing: the flush is `gather`'s.
  */
 pte_t table_take_bits(struct space *space, uint64_t address, struct place place, uint64_t bits,
 		      struct gather *gather) HOLDS(space->lock);
@@ -186,20 +186,27 @@ pte_t table_take_bits(struct space *space, uint64_t address, struct place place,
 pte_t table_adjust(struct space *space, uint64_t address, struct place place, uint64_t clear,
 		   uint64_t set) HOLDS(space->lock);
 /*
- * Afterwards no leaf lies across the address. The translations stay as they are. STATUS_NO_MEMORY; STATUS_BAD_RANGE:
- * it would cut a page of a pool.
+ * Afterwards no leaf lies across the address. The translations stay as they are. STATUS_NO_MEMORY;
+ * STATUS_BAD_RANGE: it would cut a page of a pool.
  */
 MUST_USE enum status table_split(struct space *space, uint64_t address) HOLDS(space->lock);
-/* Afterwards every leaf of [start, end) is one of 4 KiB. STATUS_NO_MEMORY: what is split by then stays so. */
+/*
+ * Afterwards every leaf of [start, end) is one of 4 KiB. STATUS_NO_MEMORY: what is split by then
+ * stays so.
+ */
 MUST_USE enum status table_split_all(struct space *space, uint64_t start, uint64_t end)
 	HOLDS(space->lock);
-/* The leaf is parked (pte.h), with the A and D that the CPU has set up to then. Its reference is `gather`'s. */
+/*
+ * The leaf is parked (pte.h), with the A and D that the CPU has set up to then. Its reference is
+ * `gather`'s.
+ */
 void table_park(struct space *space, uint64_t address, struct place place, struct gather *gather)
 	HOLDS(space->lock);
 /*
- * A table of leaves that is about to be one leaf. Detached, nobody finds a page by it (the flush is done), and
- * its entries stand still. Then either it comes back, or `leaf` takes its place, with a reference of the
- * caller's: the table and what its entries had are `gather`'s. Linux: pmdp_collapse_flush, pmd_populate.
+ * A table of leaves that is about to be one leaf. Detached, nobody finds a page by it (the flush is
+ * done), and its entries stand still. Then either it comes back, or `leaf` takes its place, with a
+ * reference of the caller's: the table and what its entries had are `gather`'s. Linux:
+ * pmdp_collapse_flush, pmd_populate.
  */
 void table_detach(struct space *space, uint64_t address, struct place *table) HOLDS(space->lock);
 void table_attach(struct space *space, uint64_t address, struct place table) HOLDS(space->lock);
@@ -229,7 +236,10 @@ struct walk {
 };
 bool walk_next(const struct space *space, struct walk *walk) HOLDS_SHARED(space->lock);
 
-/* What the page at an address is called, in its VMA's file or the space's family. Linux: linear_page_index. */
+/*
+ * What the page at an address is called, in its VMA's file or the space's family. Linux:
+ * linear_page_index.
+ */
 static inline uint64_t vma_page(const struct vma *vma, uint64_t address)
 {
 	return vma->first + ((address - vma->start) >> PAGE_SHIFT);
@@ -259,8 +269,8 @@ static inline bool place_untouched(struct place place, enum access access)
 }
 
 /*
- * And as if one had, in a leaf of any size, under space->lock: by a locked operation, since a CPU may set
- * the other flag in the same moment. Linux: touch_pmd; pte_mkyoung, pte_mkdirty.
+ * And as if one had, in a leaf of any size, under space->lock: by a locked operation, since a CPU
+ * may set the other flag in the same moment. Linux: touch_pmd; pte_mkyoung, pte_mkdirty.
  */
 static inline void place_touch(struct place place, enum access access)
 {
@@ -277,9 +287,9 @@ static inline void place_touch(struct place place, enum access access)
 MUST_USE enum status fault_in(struct space *space, uint64_t address, enum access access);
 
 /*
- * The slow way to a page: calls `use` with what is at an address, in a VMA that allows the access, with
- * space->lock held shared, so the page stays while it runs; and faults in, and calls again, for as long
- * as it says NOT_YET. REFUSED: STATUS_NO_ACCESS.
+ * The slow way to a page: calls `use` with what is at an address, in a VMA that allows the access,
+ * with space->lock held shared, so the page stays while it runs; and faults in, and calls again,
+ * for as long as it says NOT_YET. REFUSED: STATUS_NO_ACCESS.
  */
 enum reached { REACHED, NOT_YET, REFUSED };
 MUST_USE enum status space_reach(struct space *space, uint64_t address, enum access access,
@@ -299,21 +309,26 @@ static inline bool leaf_is_hinted(struct place place)
 /* What fault_in does about such a leaf, and about a page lent to a device. */
 MUST_USE enum status hint_fault(struct space *space, uint64_t address);
 MUST_USE enum status exclusive_fault(struct space *space, uint64_t address);
-/* Of a range that lent pages are in: the process has them again. Inside a bracket, so devices know. */
+/*
+ * Of a range that lent pages are in: the process has them again. Inside a bracket, so devices know.
+ */
 void exclusive_restore_all(struct space *space, uint64_t start, uint64_t end) HOLDS(space->lock);
 
 /* ------------------------------------------------------------------ migrate.c */
 
 /*
- * The page of a leaf of 4 KiB moves to the fresh frame, inside a bracket. Returns the frame that is left
- * over: the old one, or the new one when the page can't move.
+ * The page of a leaf of 4 KiB moves to the fresh frame, inside a bracket. Returns the frame that is
+ * left over: the old one, or the new one when the page can't move.
  */
 pfn_t migrate_page(struct space *space, uint64_t address, struct place place, pfn_t fresh)
 	HOLDS(space->lock);
 
 /* ------------------------------------------------------------------ brackets */
 
-/* Both, where nothing is to happen between them. Linux: mmu_notifier_range_init, _invalidate_range_start. */
+/*
+ * Both, where nothing is to happen between them. Linux: mmu_notifier_range_init,
+ * _invalidate_range_start.
+ */
 struct mm_range notifier_start(struct space *space, uint64_t start, uint64_t end,
 			       enum mm_event event) HOLDS_SHARED(space->lock);
 struct mm_range notifier_range(struct space *space, uint64_t start, uint64_t end,

@@ -1,6 +1,6 @@
 /*
- * A large folio becomes 2^order small ones. Called by whoever wants a part of it: reclaim, or one who
- * gives back what a process has unmapped. Linux: split_huge_page_to_list, __split_huge_page.
+ * A large folio becomes 2^order small ones. Called by whoever wants a part of it: reclaim, or one
+ * who gives back what a process has unmapped. Linux: split_huge_page_to_list, __split_huge_page.
  *
  * In the order of Linux (unmap_folio, folio_ref_freeze, __split_huge_page, remap_page):
  *
@@ -13,8 +13,8 @@
  *	each page's metadata			below
  *	entries put back, each to its page	mapcounts of pages, found by counting their leaves
  *
- * A folio's count of leaves is one for all its pages (the head's), so which page has how many is only
- * known when they are put back one by one.
+ * A folio's count of leaves is one for all its pages (the head's), so which page has how many is
+ * only known when they are put back one by one.
  *
  * Who looks for a head without a reference (folio_find) meets this half done:
  *
@@ -24,9 +24,10 @@
  *   a reference, unless there are none    head: order 0; its count: 1
  *   finds the head again: the same?
  *
- * A tail is a head when its flags say so, and can be had when its count says so, the last of its writes. The
- * head still claims its tails meanwhile, but has no references to give; when it has, its order is 0, and
- * the finder's second look finds the tail to be a head itself. host->lock keeps out who reads all frames.
+ * A tail is a head when its flags say so, and can be had when its count says so, the last of its
+ * writes. The head still claims its tails meanwhile, but has no references to give; when it has,
+ * its order is 0, and the finder's second look finds the tail to be a head itself. host->lock keeps
+ * out who reads all frames.
  */
 #include "mm/lru.h"
 #include "mm/rmap.h"
@@ -171,8 +172,8 @@ static __attribute__((noinline)) enum status split_locked(struct split *split) N
 }
 
 /*
- * All but the caller's: whose entries have references keep them, others are free. The head is on the list
- * that the folio was on, if any. Linux: lru_add_page_tail.
+ * All but the caller's: whose entries have references keep them, others are free. The head is on
+ * the list that the folio was on, if any. Linux: lru_add_page_tail.
  */
 static void let_go(const struct split *split, pfn_t kept)
 {

@@ -15,7 +15,9 @@ struct store_faults {
 	bool fail_reads, fail_writes;	/* STATUS_IO_ERROR */
 };
 
-/* STATUS_BAD_RANGE: no page; STATUS_NO_MEMORY. Its pages are the host's, taken as they are written. */
+/*
+ * STATUS_BAD_RANGE: no page; STATUS_NO_MEMORY. Its pages are the host's, taken as they are written.
+ */
 MUST_USE enum status ram_store_create(struct host *host, uint64_t pages, struct ram_store **out);
 /* No file uses it. */
 void ram_store_destroy(struct ram_store *ram);

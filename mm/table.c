@@ -78,9 +78,9 @@ static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
 
 /*
  * From an entry that goes to its folio. A file's page lives on: dirty, and accessed if that says
- * anything of a page in this VMA. The content of one that is anonymous and unmapped is gone for good,
- * and takes its marks with it; if it only moves, dirty is what counts.
- * Linux: zap_present_folio_ptes, try_to_migrate_one.
+ * anything of a page in this VMA. The content of one that is anonymous and unmapped is gone for
+ * good, and takes its marks with it; if it only moves, dirty is what counts. Linux:
+ * zap_present_folio_ptes, try_to_migrate_one.
  */
 static void pass_on_marks(struct host *host, const struct folio *folio, pte_t old,
 			  enum content content, const struct gather *gather)
@@ -333,7 +333,9 @@ enum status table_split_all(struct space *space, uint64_t start, uint64_t end)
 	return status;
 }
 
-/* ------------------------------------------------------------------ a table for a leaf, and back */
+/*
+ * ------------------------------------------------------------------ a table for a leaf, and back
+ */
 
 /* No count changes: the entry keeps a place, and the table is the caller's for now. */
 void table_detach(struct space *space, uint64_t address, struct place *table)
@@ -389,8 +391,9 @@ void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather 
 }
 
 /*
- * W comes back only to pages that nobody shares; for others a fault comes first, which copies, or tells the
- * file. Nor to one that was not written since somebody asked. Linux: can_change_pte_writable.
+ * W comes back only to pages that nobody shares; for others a fault comes first, which copies, or
+ * tells the file. Nor to one that was not written since somebody asked. Linux:
+ * can_change_pte_writable.
  */
 static pte_t reprotected(pte_t old, enum protection protection)
 {

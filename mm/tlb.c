@@ -1,4 +1,7 @@
-/* The other side of tlb.h: called under space->lock by gather.c and by whoever changes entries in place. */
+/*
+ * The other side of tlb.h: called under space->lock by gather.c and by whoever changes entries in
+ * place.
+ */
 #include "mm/tlb.h"
 
 void tlb_flush(struct space *space, uint64_t address)

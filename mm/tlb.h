@@ -7,11 +7,11 @@
  *   reads entries, uses what they name     tlb_flush: waits until inside is 0
  *   tlb_leave: inside = 0                  frees the old frame, or its table; reads, cleans, copies it
  *
- * Either the CPU is inside before the change, then it is waited for, or it enters after, then it finds
- * the new entry: both sides write by a locked operation before they read. So a translation lives no
- * longer than from enter to leave, and one mechanism is the flush of processes' TLBs and the
- * end of lockless walks. What stands between the two is short and waits for nothing. Linux: flush_tlb_range, and
- * interrupts off in gup_fast against tlb_remove_table_sync_one.
+ * Either the CPU is inside before the change, then it is waited for, or it enters after, then it
+ * finds the new entry: both sides write by a locked operation before they read. So a translation
+ * lives no longer than from enter to leave, and one mechanism is the flush of processes' TLBs and
+ * the end of lockless walks. What stands between the two is short and waits for nothing. Linux:
+ * flush_tlb_range, and interrupts off in gup_fast against tlb_remove_table_sync_one.
  */
 #ifndef MM_TLB_H
 #define MM_TLB_H
@@ -30,8 +30,8 @@ static inline struct host_cpu *tlb_enter(struct host *host)
 }
 
 /*
- * Returns when no CPU uses what entries of the space said before this was called. Under space->lock, in
- * whichever way. The address is for the trace.
+ * Returns when no CPU uses what entries of the space said before this was called. Under
+ * space->lock, in whichever way. The address is for the trace.
  */
 void tlb_flush(struct space *space, uint64_t address);
 
@@ -45,8 +45,9 @@ static inline bool tlb_descend(struct place *at, uint64_t address, unsigned leve
 }
 
 /*
- * table_find between tlb_enter and tlb_leave, which keep the tables as the lock would. Level by level, so that
- * no shift is computed: this is what a secondary MMU's fault and a process's access cost.
+ * table_find between tlb_enter and tlb_leave, which keep the tables as the lock would. Level by
+ * level, so that no shift is computed: this is what a secondary MMU's fault and a process's access
+ * cost.
  */
 static inline __attribute__((always_inline)) struct place
 tlb_find(const struct space *space, uint64_t address) NOT_CHECKED

@@ -266,7 +266,10 @@ static void check_counted_leaf(const struct space *space, const struct walk *wal
 	check(atomic_read(&folio->mapcount) <= atomic_read(&folio->refcount));
 	check(!(flags & FOLIO_KSM) ||
 	      !(pte_writable(walk->place.pte) || pte_own(walk->place.pte)));
-	/* Of a larger folio other pages may be others'; named frames are as often mapped as they are named. */
+	/*
+	 * Of a larger folio other pages may be others'; named frames are as often mapped as they
+	 * are named.
+	 */
 	check(!pte_own(walk->place.pte) || flags & FOLIO_ORDER || vma->kind == VMA_FRAMES ||
 	      atomic_read(&folio->mapcount) == 1);
 }

@@ -1,9 +1,9 @@
 /*
- * Steps, told in the order in which they are made, to whoever listens: a test of an order, a tool that
- * draws a race. Each is one load and a branch where nobody does.
+ * Steps, told in the order in which they are made, to whoever listens: a test of an order, a tool
+ * that draws a race. Each is one load and a branch where nobody does.
  *
- * The subject is what the step is done to: an address for an entry, a bracket, a flush of it; a frame for
- * a folio. Linux: tracepoints, in place and meaning.
+ * The subject is what the step is done to: an address for an entry, a bracket, a flush of it; a
+ * frame for a folio. Linux: tracepoints, in place and meaning.
  */
 #ifndef MM_BASE_TRACE_H
 #define MM_BASE_TRACE_H

@@ -1,7 +1,7 @@
 /*
- * The order of a measurement: set up, run once for the lists and caches of software to fill, then some
- * rounds, of which the cheapest counts: where it is measured, an interrupt may come between. What the body
- * costs besides is taken off.
+ * The order of a measurement: set up, run once for the lists and caches of software to fill, then
+ * some rounds, of which the cheapest counts: where it is measured, an interrupt may come between.
+ * What the body costs besides is taken off.
  */
 #include "tests/bench/bench.h"
 

@@ -1,6 +1,7 @@
 /*
- * In the image: the benchmarks on a host of 64 MiB made of one large folio of the machine's, so that
- * nothing of this boot has been there before. For the console's `bench`, and as a test that they run.
+ * In the image: the benchmarks on a host of 64 MiB made of one large folio of the machine's, so
+ * that nothing of this boot has been there before. For the console's `bench`, and as a test that
+ * they run.
  */
 #include "boot/boot.h"
 #include "tests/bench/bench.h"

@@ -1,4 +1,7 @@
-/* What a process does with its memory: faults, unmapping, fork, large pages out of small ones. For one page. */
+/*
+ * What a process does with its memory: faults, unmapping, fork, large pages out of small ones. For
+ * one page.
+ */
 #include "mm/space.h"
 #include "tests/bench/bench.h"
 

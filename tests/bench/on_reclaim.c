@@ -1,6 +1,6 @@
 /*
- * Pages that are taken from a process: reclaim of a file's page and of an anonymous one, advice, merging. For
- * one page, when many are dealt with in one call.
+ * Pages that are taken from a process: reclaim of a file's page and of an anonymous one, advice,
+ * merging. For one page, when many are dealt with in one call.
  */
 #include "mm/lru.h"
 #include "tests/bench/bench.h"
@@ -146,7 +146,10 @@ static void map_mergeable(struct host *host)
 	must(space_merge(space, page(0), EQUAL * PAGE_SIZE));
 }
 
-/* Equal ones, each the process's own, as the first is: it was merged, and is what the others will be. */
+/*
+ * Equal ones, each the process's own, as the first is: it was merged, and is what the others will
+ * be.
+ */
 static void write_equal(struct host *host)
 {
 	(void)host;

@@ -1,7 +1,8 @@
 /*
- * Hosted: the benchmarks under the processor's trap flag, so that each instruction of what is measured ends
- * in a signal, which is counted. A breakpoint before and one behind it switch the flag on and off; the second
- * leaves the number in RAX. A REP instruction counts each of its iterations, as on Bochs.
+ * Hosted: the benchmarks under the processor's trap flag, so that each instruction of what is
+ * measured ends in a signal, which is counted. A breakpoint before and one behind it switch the
+ * flag on and off; the second leaves the number in RAX. A REP instruction counts each of its
+ * iterations, as on Bochs.
  *
  *	step MIB	figures on a host of that much RAM: `# stat NAME VALUE UNIT` lines
  */

@@ -1,6 +1,6 @@
 /*
- * A host process that runs on its own page tables: this CPU walks them, sets A and D in them, and faults
- * where they end. Rows S8 and S9 on the machine itself.
+ * A host process that runs on its own page tables: this CPU walks them, sets A and D in them, and
+ * faults where they end. Rows S8 and S9 on the machine itself.
  */
 #include "boot/boot.h"
 #include "boot/daemons.h"
@@ -98,7 +98,10 @@ BOOT_TEST("process/faults", NEEDS_NOTHING)
 	space_destroy(space);
 }
 
-/* The image's half of the address space, which now stands in the process's tables, is not the process's. */
+/*
+ * The image's half of the address space, which now stands in the process's tables, is not the
+ * process's.
+ */
 BOOT_TEST("process/kernel_half", NEEDS_NOTHING)
 {
 	uint64_t value;

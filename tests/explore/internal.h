@@ -157,7 +157,8 @@ struct plan {
 	/*
 	 * ENGINE_GIVEN: for each actor its choices, then a schedule of pairs: which alternative to
 	 * take (its highest bit: store buffers drain only when nothing else can go on), and for how
-	 * many steps things then go on as they do. Where bytes are missing: the first choice; and on.
+	 * many steps things then go on as they do. Where bytes are missing: the first choice; and
+	 * on.
 	 */
 	const uint8_t *given;
 	size_t given_bytes;

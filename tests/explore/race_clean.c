@@ -1,7 +1,9 @@
 /* D that goes from an entry which stays, and W with it from the leaf over it, against stores. */
 #include "tests/explore/world.h"
 
-/* ------------------------------------------------------------------ a record of what was written */
+/*
+ * ------------------------------------------------------------------ a record of what was written
+ */
 
 static struct { uint64_t bits, taken; } owner;
 

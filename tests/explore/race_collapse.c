@@ -11,7 +11,10 @@ static void open_small(void)
 	world.ept->regions[0].max_level = LEVEL_4K;
 	guest_stores(0, 5);
 	guest_leaves();
-	/* Its CPU's store of tables is full now: what it shares with a collapse is not the allocator. */
+	/*
+	 * Its CPU's store of tables is full now: what it shares with a collapse is not the
+	 * allocator.
+	 */
 	check(ept_fault(world.ept, page_gpa(0), ACCESS_READ) == FAULT_SPURIOUS);
 	world.space->vmas[0].max_level = LEVEL_2M;
 }

@@ -1,6 +1,6 @@
 /*
- * A file's pages in the guest, while they are written back or copied for the process. S92: no leaf that goes
- * marks anything.
+ * A file's pages in the guest, while they are written back or copied for the process. S92: no leaf
+ * that goes marks anything.
  */
 #include "tests/explore/world.h"
 

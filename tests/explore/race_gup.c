@@ -1,4 +1,7 @@
-/* Users without page tables, and lookups that touch, hold, or take from a pool, against those who change entries. */
+/*
+ * Users without page tables, and lookups that touch, hold, or take from a pool, against those who
+ * change entries.
+ */
 #include "tests/explore/world.h"
 
 /* ------------------------------------------------------------------ a reference without a lock */
@@ -59,7 +62,9 @@ SCENARIO(write_fast_migrate, .rule = "no page moves away from who writes by a re
 	 .setup = open_five, .actors = { write_fast, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name, .bound = 2);
 
-/* ------------------------------------------------------------------ A and D, by hand and by a CPU */
+/*
+ * ------------------------------------------------------------------ A and D, by hand and by a CPU
+ */
 
 static pte_slot_t *slot_of_first(void)
 {

@@ -1,7 +1,12 @@
-/* Rights taken in place, for a hint, for soft dirty, for a device, while CPUs and guests store there. */
+/*
+ * Rights taken in place, for a hint, for soft dirty, for a device, while CPUs and guests store
+ * there.
+ */
 #include "tests/explore/world.h"
 
-/* The page's first word, whoever may use it; and what stood there when its rights had been taken. */
+/*
+ * The page's first word, whoever may use it; and what stood there when its rights had been taken.
+ */
 static atomic64_t *word;
 static uint64_t snapshot;
 
@@ -73,7 +78,9 @@ SCENARIO(hint_guest_store, .rule = "once a page is hinted no guest stores there 
 	 .setup = open_lent, .actors = { store_seven, hint_and_look }, .verify = verify_hinted,
 	 .name_word = world_name);
 
-/* Two nodes: the faults of the two CPUs move the page to and fro while the guest first touches it. */
+/*
+ * Two nodes: the faults of the two CPUs move the page to and fro while the guest first touches it.
+ */
 static void open_nodes(void)
 {
 	open_page();
@@ -115,7 +122,10 @@ static void clear_and_save(void)
 	snapshot = atomic_read(word);
 }
 
-/* Who saves memory piece by piece saves this page again, or has it as it is. Of D nothing is lost (S27). */
+/*
+ * Who saves memory piece by piece saves this page again, or has it as it is. Of D nothing is lost
+ * (S27).
+ */
 static void verify_saved(void)
 {
 	if (!pte_soft(leaf_now()))

@@ -1,6 +1,7 @@
 /*
- * The frames that each CPU keeps for itself (struct host_cpu), two at most here: lent and taken back
- * without a lock, beside another CPU's, beside one that counts them, and when one asks for them.
+ * The frames that each CPU keeps for itself (struct host_cpu), two at most here: lent and taken
+ * back without a lock, beside another CPU's, beside one that counts them, and when one asks for
+ * them.
  */
 #include "mm/host.h"
 #include "tests/explore/world.h"

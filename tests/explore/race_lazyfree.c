@@ -1,6 +1,7 @@
 /*
- * A page that its process has given away, and stores to it. One that begins after the advice is kept; one
- * that comes with it may be lost, as a process that gives a page away while it writes there must expect.
+ * A page that its process has given away, and stores to it. One that begins after the advice is
+ * kept; one that comes with it may be lost, as a process that gives a page away while it writes
+ * there must expect.
  */
 #include "mm/lru.h"
 #include "tests/explore/world.h"

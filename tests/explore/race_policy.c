@@ -1,6 +1,7 @@
 /*
- * S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a bracket's
- * start, before who opened it asks. The same by MAP is in race_file.c, race_lazyfree.c, race_reclaim.c.
+ * S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a
+ * bracket's start, before who opened it asks. The same by MAP is in race_file.c, race_lazyfree.c,
+ * race_reclaim.c.
  */
 #include "mm/lru.h"
 #include "tests/explore/world.h"
@@ -52,7 +53,9 @@ SCENARIO(zap_writeback, .rule = "marked by what goes, a store is in what is writ
 	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_stored,
 	 .name_word = world_name, .bound = 3, .walks_tso = 800);
 
-/* ------------------------------------------------------------------ reclaim of a page given away */
+/*
+ * ------------------------------------------------------------------ reclaim of a page given away
+ */
 
 static void open_given(void)
 {

@@ -118,7 +118,10 @@ SCENARIO(process_writeback, .rule = "no CPU stores behind a page that was cleane
 	 .setup = open_shared, .actors = { put_seven, sync_file }, .verify = verify_written,
 	 .name_word = world_name);
 
-/* ------------------------------------------------------------------ another page for one, not the other */
+/*
+ * ------------------------------------------------------------------ another page for one, not the
+ * other
+ */
 
 static void open_private(void)
 {

@@ -1,6 +1,6 @@
 /*
- * A page's users while reclaim takes it from them: none loses what it stored. S92: the guests' marks come as
- * their leaves do, none when they go (policy MAP); race_policy.c has the other way.
+ * A page's users while reclaim takes it from them: none loses what it stored. S92: the guests'
+ * marks come as their leaves do, none when they go (policy MAP); race_policy.c has the other way.
  */
 #include "mm/lru.h"
 #include "mm/reclaim.h"

@@ -38,7 +38,10 @@ void guest_stores(uint64_t page, uint64_t value);
 uint64_t guest_loads(uint64_t page);
 void guest_leaves(void);
 
-/* Actors that most scenarios have: the guest stores 7 to the first page, and leaves; that page moves. */
+/*
+ * Actors that most scenarios have: the guest stores 7 to the first page, and leaves; that page
+ * moves.
+ */
 void store_seven(void);
 void migrate_first(void);
 

@@ -1,9 +1,9 @@
 /*
- * Operations and their schedule, on the explored code: the input says which operations the actors of
- * the scenario `mixed` (tests/explore/mixed.c) choose, and at which access to a shared word another
- * goes on or a store buffer drains (ENGINE_GIVEN of tests/explore/internal.h). In x86-TSO, which has
- * every schedule that the sequentially consistent model has. What is broken is told with a schedule
- * that shows it again.
+ * Operations and their schedule, on the explored code: the input says which operations the actors
+ * of the scenario `mixed` (tests/explore/mixed.c) choose, and at which access to a shared word
+ * another goes on or a store buffer drains (ENGINE_GIVEN of tests/explore/internal.h). In x86-TSO,
+ * which has every schedule that the sequentially consistent model has. What is broken is told with
+ * a schedule that shows it again.
  */
 #include <stdio.h>
 #include <stdlib.h>

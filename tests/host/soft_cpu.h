@@ -150,8 +150,8 @@ MUST_USE enum fault_result soft_run(struct soft_cpu *cpu, struct soft_step *step
 
 /*
  * By a CPU of soft_host_init: what page faults the space can serve are served (space_fault), the
- * others come back. STATUS_OK: done, and the CPU stays inside the space's tables, with all that it has
- * cached of them: before its thread calls anything else of mm, soft_process_leave.
+ * others come back. STATUS_OK: done, and the CPU stays inside the space's tables, with all that it
+ * has cached of them: before its thread calls anything else of mm, soft_process_leave.
  */
 MUST_USE enum status soft_process(struct soft_cpu *cpu, struct space *space, hva_t address,
 				  enum access access, uint64_t *value);

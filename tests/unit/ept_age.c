@@ -33,7 +33,10 @@ static bool test_young(uint64_t first, uint64_t pages) NOT_CHECKED
 				   BACKING + (first + pages) * PAGE_SIZE);
 }
 
-/* S33: the three of accessed, beside brackets and change_pte nothing else: no op of dirty could be called. */
+/*
+ * S33: the three of accessed, beside brackets and change_pte nothing else: no op of dirty could be
+ * called.
+ */
 static void ops(void **state)
 {
 	(void)state;
@@ -43,7 +46,9 @@ static void ops(void **state)
 	assert_int_equal(sizeof(struct notifier_ops), 9 * sizeof(void (*)(void)));
 }
 
-/* S33, S9: the guest's access is seen, and forgotten; the next is seen when the CPU walks for it. */
+/*
+ * S33, S9: the guest's access is seen, and forgotten; the next is seen when the CPU walks for it.
+ */
 static void touched(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /*
- * Guest memory that is not paged: named frames, with or without folios, and secret memory. Numbers in names
- * are rows of the propagation table.
+ * Guest memory that is not paged: named frames, with or without folios, and secret memory. Numbers
+ * in names are rows of the propagation table.
  */
 #include "tests/unit/ept_fixture.h"
 
@@ -100,7 +100,10 @@ static void s7_s94_entries_know_no_folio(void **state)
 	folio_put(arena.host, block);
 }
 
-/* S87: a fault over a page that is there walks the primary tables once; the level is the smaller one. */
+/*
+ * S87: a fault over a page that is there walks the primary tables once; the level is the smaller
+ * one.
+ */
 static void s87_one_walk_a_fault(void **state)
 {
 	static const struct { unsigned host, region, level; } cases[] = {

@@ -1,6 +1,6 @@
 /*
- * Memory that its process has given away, while a guest uses it: what that costs the guest, and that what it
- * stores afterwards is kept. S numbers are rows of the propagation table.
+ * Memory that its process has given away, while a guest uses it: what that costs the guest, and
+ * that what it stores afterwards is kept. S numbers are rows of the propagation table.
  */
 #include "mm/lru.h"
 #include "tests/unit/ept_fixture.h"
@@ -98,8 +98,8 @@ static void expect_bill(struct bill found, struct bill expected)
 }
 
 /*
- * S62: as it is in Linux, every leaf goes, and each page's next access faults: though the entry behind it has
- * never lost W. One look at a page brings W back with it.
+ * S62: as it is in Linux, every leaf goes, and each page's next access faults: though the entry
+ * behind it has never lost W. One look at a page brings W back with it.
  */
 static void s62_zapped_and_faulted_again(void **state)
 {
@@ -109,7 +109,10 @@ static void s62_zapped_and_faulted_again(void **state)
 		.read_faults = PAGES, .mapped = PAGES });
 }
 
-/* S63: as it is proposed, no leaf goes: no fault for who reads, one for who writes, and no more shootdowns. */
+/*
+ * S63: as it is proposed, no leaf goes: no fault for who reads, one for who writes, and no more
+ * shootdowns.
+ */
 static void s63_protected_and_only_stores_fault(void **state)
 {
 	(void)state;
@@ -123,8 +126,9 @@ static void s63_protected_and_only_stores_fault(void **state)
 static const unsigned option_sets[] = { 0, OPTION_WRITE_PROTECT };
 
 /*
- * S42, S44: the guest comes back right after the bracket: its leaf may be written, the host's entry too, and is
- * clean, so only the folio's mark, set when the leaf came, knows. It is enough: nothing is thrown away.
+ * S42, S44: the guest comes back right after the bracket: its leaf may be written, the host's entry
+ * too, and is clean, so only the folio's mark, set when the leaf came, knows. It is enough: nothing
+ * is thrown away.
  */
 static void s44_writable_and_clean(void **state)
 {
@@ -146,7 +150,10 @@ static void s44_writable_and_clean(void **state)
 	}
 }
 
-/* S57: without the bracket the old leaf would still be there, and no store after the advice would be told. */
+/*
+ * S57: without the bracket the old leaf would still be there, and no store after the advice would
+ * be told.
+ */
 static void s57_no_leaf_from_before(void **state)
 {
 	(void)state;

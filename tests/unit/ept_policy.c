@@ -1,6 +1,6 @@
 /*
- * When a folio learns what a guest did to it: as its leaf comes, or as the leaf goes. S numbers are rows of
- * the propagation table.
+ * When a folio learns what a guest did to it: as its leaf comes, or as the leaf goes. S numbers are
+ * rows of the propagation table.
  */
 #include "mm/file.h"
 #include "tests/unit/ept_fixture.h"
@@ -31,7 +31,10 @@ static void bracket(void)
 	assert_int_equal(space_invalidate(space, hva(BACKING), BYTES), STATUS_OK);
 }
 
-/* Entries that may be written and are clean, over clean folios: only the guest's leaf knows of its stores. */
+/*
+ * Entries that may be written and are clean, over clean folios: only the guest's leaf knows of its
+ * stores.
+ */
 static void lend_clean(void)
 {
 	uint64_t value = 5;
@@ -125,7 +128,10 @@ static void s4_same_marks_in_the_end(void **state)
 	assert_memory_equal(end[0], end[1], sizeof(end[0]));
 }
 
-/* ------------------------------------------------------------------ ZAP: every way in which D leaves a leaf */
+/*
+ * ------------------------------------------------------------------ ZAP: every way in which D
+ * leaves a leaf
+ */
 
 static void take_by_region(void) { assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK); }
 
@@ -224,7 +230,9 @@ static void marked_at_the_end(void **state)
 	arena_close(&arena);
 }
 
-/* Where the processor has no flags software's own stand in: what may be written counts as written. */
+/*
+ * Where the processor has no flags software's own stand in: what may be written counts as written.
+ */
 static void without_flags(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /*
- * Brackets that only protect: the leaf stays, W goes, and the next store asks the host. S numbers are rows
- * of the propagation table.
+ * Brackets that only protect: the leaf stays, W goes, and the next store asks the host. S numbers
+ * are rows of the propagation table.
  */
 #include "mm/store.h"
 #include "tests/unit/ept_fixture.h"
@@ -58,7 +58,10 @@ static void s56_reads_go_on(void **state)
 	assert_true(spte_mmu_writable(leaf(0)) && spte_dirty(leaf(0)));
 }
 
-/* The folio was marked when the leaf came; who has taken the mark finds it there after the next store. */
+/*
+ * The folio was marked when the leaf came; who has taken the mark finds it there after the next
+ * store.
+ */
 static void next_store_marks_again(void **state)
 {
 	(void)state;
@@ -131,9 +134,15 @@ static void all_regions(void **state)
 	assert_true(spte_writable(leaf(0)));
 }
 
-/* ------------------------------------------------------------------ who takes D, seen from the listener */
+/*
+ * ------------------------------------------------------------------ who takes D, seen from the
+ * listener
+ */
 
-/* The trace's ear: when D goes from the host's entry, or is judged, no leaf of the guest's page may be written. */
+/*
+ * The trace's ear: when D goes from the host's entry, or is judged, no leaf of the guest's page may
+ * be written.
+ */
 static struct eye { struct trace trace; unsigned seen; enum mm_event event; } eye;
 
 static void look(struct trace *self, enum trace_step step, uint64_t subject, uint64_t value)
@@ -225,7 +234,10 @@ static void s23_read_only_before_the_entry_is_clean(void **state)
 	assert_true(folio_dirty(arena.host, host_frame(BACKING)));
 }
 
-/* S42: the host's entry may be written and is clean, and so may the leaf over it. Its folio is dirty. */
+/*
+ * S42: the host's entry may be written and is clean, and so may the leaf over it. Its folio is
+ * dirty.
+ */
 static void s42_writable_over_clean(void **state)
 {
 	(void)state;

@@ -1,7 +1,7 @@
 /*
- * Reclaim of pages that a guest uses: what it stored is never lost, whoever else stores. S49: by the
- * policy MAP, where a folio is marked when the guest's entry is made, and by ZAP, where it is when that
- * goes. Numbers in names are rows of the propagation table.
+ * Reclaim of pages that a guest uses: what it stored is never lost, whoever else stores. S49: by
+ * the policy MAP, where a folio is marked when the guest's entry is made, and by ZAP, where it is
+ * when that goes. Numbers in names are rows of the propagation table.
  */
 #include "mm/reclaim.h"
 #include "mm/store.h"

@@ -1,9 +1,10 @@
 /*
- * S34, invariant I4: when a bracket has begun, a page's folio knows all that a guest has done to it. Every
- * operation that takes a page from a guest, by each policy, with what Linux tells and with what is proposed.
+ * S34, invariant I4: when a bracket has begun, a page's folio knows all that a guest has done to
+ * it. Every operation that takes a page from a guest, by each policy, with what Linux tells and
+ * with what is proposed.
  *
- * Where only the guest's leaf can know (the process's own memory, its entries and folios clean), it must have
- * told by then; and no leaf that is still there has D, or W to get it by.
+ * Where only the guest's leaf can know (the process's own memory, its entries and folios clean), it
+ * must have told by then; and no leaf that is still there has D, or W to get it by.
  */
 #include "mm/file.h"
 #include "mm/lru.h"
@@ -22,8 +23,8 @@ static uint64_t bytes(void) { return pages * PAGE_SIZE; }
 /* ------------------------------------------------------------------ the eye */
 
 /*
- * A listener that is told after the EPT was, of the range; then the trace, when all of them have been. `frame`: of
- * each page that the guest has stored to, and no bracket has been over since.
+ * A listener that is told after the EPT was, of the range; then the trace, when all of them have
+ * been. `frame`: of each page that the guest has stored to, and no bracket has been over since.
  */
 static struct eye {
 	struct notifier notifier;

@@ -1,6 +1,6 @@
 /*
- * For tests of one file of 16 pages beside one space: opened before each test; closed, with nothing left
- * behind, after it.
+ * For tests of one file of 16 pages beside one space: opened before each test; closed, with nothing
+ * left behind, after it.
  */
 #ifndef TESTS_UNIT_FILE_FIXTURE_H
 #define TESTS_UNIT_FILE_FIXTURE_H

@@ -1,8 +1,9 @@
 /*
- * All that the host does, in any order, against a model of what every page must hold: processes that fork
- * and end, a guest in the memory of the first, a file that all show, shared and private, while pages
- * are reclaimed, moved, merged, split, shared, taken back and refused. One thread; a list of operations that each
- * know what they change. After every step that changed something the rules hold; at the end nothing is left behind.
+ * All that the host does, in any order, against a model of what every page must hold: processes
+ * that fork and end, a guest in the memory of the first, a file that all show, shared and private,
+ * while pages are reclaimed, moved, merged, split, shared, taken back and refused. One thread; a
+ * list of operations that each know what they change. After every step that changed something the
+ * rules hold; at the end nothing is left behind.
  *
  * HOST_LIFE_SEED, HOST_LIFE_STEPS.
  */
@@ -383,7 +384,10 @@ static void clears_soft_dirty(void)
 	memset(process->written, 0, sizeof(process->written));
 }
 
-/* What the process has written says so: in its own memory, for a file's page may have left it since. */
+/*
+ * What the process has written says so: in its own memory, for a file's page may have left it
+ * since.
+ */
 static void check_soft_dirty(struct process *process)
 {
 	bool marked;

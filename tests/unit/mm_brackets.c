@@ -1,11 +1,14 @@
 /*
- * What listeners are told: each event by an operation that raises it; several listeners, one of them
- * refusing; a device that has a page for itself; a space that is reaped.
+ * What listeners are told: each event by an operation that raises it; several listeners, one of
+ * them refusing; a device that has a page for itself; a space that is reaped.
  */
 #include "tests/unit/file_fixture.h"
 #include "tests/unit/trace_fixture.h"
 
-/* A device that listens: it may have one page, and drops it when told, unless it was told of itself. */
+/*
+ * A device that listens: it may have one page, and drops it when told, unless it was told of
+ * itself.
+ */
 struct device {
 	struct notifier notifier;
 	unsigned starts, tries, ends, open, released;
@@ -304,7 +307,10 @@ static void reaped(void **state)
 	assert_int_equal(get(2 * BASE), 0);
 }
 
-/* One would have to sleep: who was told before it is told the end, the page stays, all get another chance. */
+/*
+ * One would have to sleep: who was told before it is told the end, the page stays, all get another
+ * chance.
+ */
 static void reaped_later(void **state)
 {
 	(void)state;

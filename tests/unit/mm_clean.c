@@ -1,6 +1,6 @@
 /*
- * D that goes from entries which stay: for a record, and in every other operation that takes it. S numbers
- * are rows of the propagation table.
+ * D that goes from entries which stay: for a record, and in every other operation that takes it. S
+ * numbers are rows of the propagation table.
  */
 #include "tests/unit/file_fixture.h"
 #include "tests/unit/trace_fixture.h"
@@ -56,7 +56,9 @@ static void s41_d_goes_and_w_stays(void **state)
 	assert_int_equal(stored(3), 2);
 }
 
-/* Bits count from the page that was asked for, and only the pages that were asked for are touched. */
+/*
+ * Bits count from the page that was asked for, and only the pages that were asked for are touched.
+ */
 static void s41_part_of_a_file(void **state)
 {
 	(void)state;

@@ -18,7 +18,10 @@ static void put(uint64_t page, uint64_t value)
 	assert_int_equal(space_write(space, address(page), &value, 8), STATUS_OK);
 }
 
-/* 4 MiB at BACKING, which want large leaves, the first 2 MiB touched while there was none to be had. */
+/*
+ * 4 MiB at BACKING, which want large leaves, the first 2 MiB touched while there was none to be
+ * had.
+ */
 static int open_small_pages(void **state)
 {
 	open_small(state);

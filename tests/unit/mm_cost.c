@@ -2,7 +2,8 @@
  * What one operation of the host costs itself, and what it costs a guest that maps the same pages:
  * S67, and S68 for hinting; S55, how rarely D alone is taken.
  *
- * Sixteen pages that the guest has stored to; the operation; the guest uses them all again. The table is printed; every figure in it is expected.
+ * Sixteen pages that the guest has stored to; the operation; the guest uses them all again. The
+ * table is printed; every figure in it is expected.
  *
  *	brackets	told to listeners		primary		flushes of processes' translations
  *	shootdowns	of the guest's translations	zapped		leaves that the guest lost
@@ -228,11 +229,15 @@ static void run_row(const struct row *row)
 }
 
 /*
- * A fault that has to change the host's entries opens a bracket over the page that it looks up, so what it
- * found is stale, and the guest faults twice: the pages that a device had, the copies after a fork.
+ * A fault that has to change the host's entries opens a bracket over the page that it looks up, so
+ * what it found is stale, and the guest faults twice: the pages that a device had, the copies after
+ * a fork.
  */
 
-/* S67: what the host takes for one change of entries is a shootdown, and a fault for each page, to a guest. */
+/*
+ * S67: what the host takes for one change of entries is a shootdown, and a fault for each page, to
+ * a guest.
+ */
 static void s67_what_an_operation_costs(void **state)
 {
 	(void)state;
@@ -259,7 +264,10 @@ static struct cost hint_gigabyte(enum hinting how)
 	};
 }
 
-/* S68: one flush for the host's CPUs, one for each 2 MiB for the guest's; or one, if all is told at once. */
+/*
+ * S68: one flush for the host's CPUs, one for each 2 MiB for the guest's; or one, if all is told at
+ * once.
+ */
 static void s68_hints_over_a_gigabyte(void **state)
 {
 	(void)state;
@@ -336,8 +344,9 @@ static void take_d_alone(void)
 }
 
 /*
- * S55: a listener that wanted to hear of each D that goes hears hardly more than it does: few brackets take D
- * and leave W, and those are brackets in Linux already. All others take W, too, or the entry.
+ * S55: a listener that wanted to hear of each D that goes hears hardly more than it does: few
+ * brackets take D and leave W, and those are brackets in Linux already. All others take W, too, or
+ * the entry.
  */
 static void s55_d_alone_is_rarely_taken(void **state)
 {

@@ -67,7 +67,9 @@ static void start_and_stop(void **state)
 		assert_non_null(daemon_name(kind));
 }
 
-/* A page that is dirtied again and again keeps no other from being written, in its file or another. */
+/*
+ * A page that is dirtied again and again keeps no other from being written, in its file or another.
+ */
 static void nobody_waits_for_ever(void **state)
 {
 	struct file *other;
@@ -144,7 +146,10 @@ static void *serve_other(void *argument)
 	return NULL;
 }
 
-/* Stores go on while the flusher writes; stop waits for its step; what is left is written at the end. */
+/*
+ * Stores go on while the flusher writes; stop waits for its step; what is left is written at the
+ * end.
+ */
 static void flusher_on_a_thread(void **state)
 {
 	pthread_t thread;

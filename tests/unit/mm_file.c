@@ -166,7 +166,9 @@ static void copy_tells_first(void **state)
 	notifier_unregister(space, &listener.notifier);
 }
 
-/* ------------------------------------------------------------------ marks at the end of a mapping */
+/*
+ * ------------------------------------------------------------------ marks at the end of a mapping
+ */
 
 static void s10_unmap_passes_both_marks_on(void **state)
 {
@@ -322,7 +324,9 @@ static void s59_a_mark_that_stands_is_not_set_again(void **state)
 	assert_int_equal(stats().dirty, 1);
 	assert_int_equal(host_read_count(arena.host, HOST_MARKS_DIRTY) - calls, 2 * 20);
 
-	/* Without the test the marks are the same, and noted once, but each is a locked operation. */
+	/*
+	 * Without the test the marks are the same, and noted once, but each is a locked operation.
+	 */
 	host_set_marking(arena.host, MARKING_SETS);
 	assert_int_equal(locked_by_marks(frame), 50);
 	assert_true(folio_dirty(arena.host, frame) && folio_accessed(arena.host, frame));
@@ -458,7 +462,9 @@ static void stays_when_moved(void **state)
 	assert_int_equal(get(BASE + PAGE_SIZE), 5);
 }
 
-/* Each allocation of three kinds of fault refused in turn: an error, nothing leaked, then it works. */
+/*
+ * Each allocation of three kinds of fault refused in turn: an error, nothing leaked, then it works.
+ */
 static void allocations_fail(void **state)
 {
 	static const struct { enum sharing sharing; bool read_first; } cases[] = {

@@ -99,7 +99,10 @@ static void reclaim_is_told(void **state)
 	assert_false(flags_of(BACKING) & FOLIO_LOCKED);
 }
 
-/* Linux: page_idle_clear_pte_refs_one, ptep_clear_young_notify: the entry, then who listens; nothing else. */
+/*
+ * Linux: page_idle_clear_pte_refs_one, ptep_clear_young_notify: the entry, then who listens;
+ * nothing else.
+ */
 static void in_order(void **state)
 {
 	(void)state;

@@ -1,6 +1,7 @@
 /*
- * The frames that a CPU keeps for itself: how many, in which order, counted by whom, and what becomes
- * of them when memory is short. Without a lock: mm_locks.c; side by side: tests/explore/race_kept.c.
+ * The frames that a CPU keeps for itself: how many, in which order, counted by whom, and what
+ * becomes of them when memory is short. Without a lock: mm_locks.c; side by side:
+ * tests/explore/race_kept.c.
  */
 #include <stdarg.h>
 #include <stddef.h>

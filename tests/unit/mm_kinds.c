@@ -1,6 +1,6 @@
 /*
- * VMAs whose pages are neither anonymous nor a file's: named frames, secret memory. Numbers in names are
- * rows of the propagation table.
+ * VMAs whose pages are neither anonymous nor a file's: named frames, secret memory. Numbers in
+ * names are rows of the propagation table.
  */
 #include "tests/unit/space_fixture.h"
 
@@ -41,7 +41,9 @@ static uint64_t faults(void) { return host_read_count(arena.host, HOST_FAULTS); 
 
 /* ------------------------------------------------------------------ named frames */
 
-/* S85: the tails of a driver's block have no count of their own, and a device has no count at all. */
+/*
+ * S85: the tails of a driver's block have no count of their own, and a device has no count at all.
+ */
 static void s85_frames_without_a_count(void **state)
 {
 	pfn_t block = driver_folio(2);

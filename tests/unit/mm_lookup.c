@@ -1,6 +1,6 @@
 /*
- * What a secondary MMU may ask of a lookup, and what ordinary users without page tables get. Numbers in
- * names are rows of the propagation table.
+ * What a secondary MMU may ask of a lookup, and what ordinary users without page tables get.
+ * Numbers in names are rows of the propagation table.
  */
 #include "tests/unit/space_fixture.h"
 
@@ -90,7 +90,9 @@ static void s87_one_walk(void **state)
 	}
 }
 
-/* S88: shared with a child, so a store would copy. A read may go either way; a write always asks. */
+/*
+ * S88: shared with a child, so a store would copy. A read may go either way; a write always asks.
+ */
 static void s88_reads_of_shared_pages(void **state)
 {
 	struct space *child;
@@ -265,8 +267,8 @@ static uint64_t page_of(enum kind kind, uint64_t at)
 }
 
 /*
- * S60: what might be, alike for all: the entry, and nothing else. S31, S32: what is: a page's folio, a large
- * leaf's entry, and nothing for hugetlb and for fast GUP.
+ * S60: what might be, alike for all: the entry, and nothing else. S31, S32: what is: a page's
+ * folio, a large leaf's entry, and nothing for hugetlb and for fast GUP.
  */
 static void s60_s31_s32_touch(void **state)
 {

@@ -1,6 +1,6 @@
 /*
- * What a process says of memory that it does not need; and all who take D from entries, each with its
- * bracket. S numbers are rows of the propagation table.
+ * What a process says of memory that it does not need; and all who take D from entries, each with
+ * its bracket. S numbers are rows of the propagation table.
  */
 #include "mm/lru.h"
 #include "tests/unit/file_fixture.h"
@@ -38,7 +38,9 @@ static void map_written(uint64_t at, uint64_t pages)
 
 /* ------------------------------------------------------------------ lazyfree */
 
-/* S61: Linux's order: init, drain, gather, start, entries, end; the process's own flush after that. */
+/*
+ * S61: Linux's order: init, drain, gather, start, entries, end; the process's own flush after that.
+ */
 static void s61_order(void **state)
 {
 	(void)state;
@@ -75,7 +77,10 @@ static void s41_marks_go_and_w_stays(void **state)
 	assert_true(pte_dirty(pte_at(BASE)));
 }
 
-/* Nobody has written: reclaim needs no store, and the next touch finds zeros. What was written anew stays. */
+/*
+ * Nobody has written: reclaim needs no store, and the next touch finds zeros. What was written anew
+ * stays.
+ */
 static void dropped_or_kept(void **state)
 {
 	(void)state;
@@ -211,7 +216,9 @@ static void paged_out_in_parts(void **state)
 
 /* ------------------------------------------------------------------ S40: all who take D */
 
-/* The address of the page that every operation below works on; mapped and written as it needs it. */
+/*
+ * The address of the page that every operation below works on; mapped and written as it needs it.
+ */
 static void prepare_anonymous(void) { map_written(BASE, 1); }
 static void prepare_shared(void)
 {

@@ -164,7 +164,9 @@ static void shared_by_copy_on_write(void **state)
 	assert_false(pte_writable(bits(BASE + PAGE_SIZE)));
 }
 
-/* Linux: change_protection, tlb_finish_mmu: each part in its bracket, one flush after all of them. */
+/*
+ * Linux: change_protection, tlb_finish_mmu: each part in its bracket, one flush after all of them.
+ */
 static void order_of_steps(void **state)
 {
 	const uint64_t steps = STEP(RANGE_START) | STEP(PTE_PROTECT) | STEP(TLB_FLUSH) |

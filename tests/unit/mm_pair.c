@@ -1,8 +1,8 @@
 /*
- * S54: with two things of mm's a listener need mark no folio. A page that it may write was made dirty in the
- * process's own entry by the lookup (LOOKUP_TOUCH), and it is told of every D that goes. So while the
- * entry is clean the listener can't write, at any step of any operation, by pages of 4 KiB and of 2 MiB, with
- * the events that Linux has and with those that are proposed.
+ * S54: with two things of mm's a listener need mark no folio. A page that it may write was made
+ * dirty in the process's own entry by the lookup (LOOKUP_TOUCH), and it is told of every D that
+ * goes. So while the entry is clean the listener can't write, at any step of any operation, by
+ * pages of 4 KiB and of 2 MiB, with the events that Linux has and with those that are proposed.
  */
 #include "mm/lru.h"
 #include "mm/store.h"

@@ -217,7 +217,10 @@ static void used_pages_stay_longer(void **state)
 	folio_mark_accessed(host(), active);
 	assert_int_equal(host_reclaim(host(), 1), 2);
 	assert_true(pte_is_empty(entry(BASE + PAGE_SIZE).pte));
-	/* It keeps its entry. A went on the way, and stands in the mark now; a second use makes it active. */
+	/*
+	 * It keeps its entry. A went on the way, and stands in the mark now; a second use makes it
+	 * active.
+	 */
 	assert_true(pte_present(entry(BASE).pte));
 	assert_false(pte_accessed(entry(BASE).pte));
 	assert_int_equal(flags_of(once) & (FOLIO_ACCESSED | FOLIO_ACTIVE), FOLIO_ACCESSED);

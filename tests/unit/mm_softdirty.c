@@ -1,4 +1,7 @@
-/* Soft dirty: what was written since somebody asked, by whom and whatever happened to the page meanwhile. */
+/*
+ * Soft dirty: what was written since somebody asked, by whom and whatever happened to the page
+ * meanwhile.
+ */
 #include "tests/unit/file_fixture.h"
 #include "tests/unit/trace_fixture.h"
 

@@ -1,4 +1,7 @@
-/* A large folio becomes small ones: each page with what it had, and nobody notices but the allocator. */
+/*
+ * A large folio becomes small ones: each page with what it had, and nobody notices but the
+ * allocator.
+ */
 #include "mm/lru.h"
 #include "mm/rmap.h"
 #include "tests/unit/ept_fixture.h"

@@ -450,7 +450,10 @@ static void content_of_more_than_memory(void **state)
 	}
 }
 
-/* It is taken apart; the page that was meant goes, the others can. What the process gave back goes at once. */
+/*
+ * It is taken apart; the page that was meant goes, the others can. What the process gave back goes
+ * at once.
+ */
 static void a_large_page_goes_page_by_page(void **state)
 {
 	uint64_t before = pages_free();
