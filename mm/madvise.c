@@ -135,9 +135,7 @@ enum status space_lazyfree(struct space *space, hva_t start, uint64_t bytes)
 	return status;
 }
 
-/*
- * ------------------------------------------------------------------ content that is not needed now
- */
+/* ---------------------------------- content that is not needed now */
 
 enum { TOGETHER = 32 };
 

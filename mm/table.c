@@ -333,9 +333,7 @@ enum status table_split_all(struct space *space, uint64_t start, uint64_t end)
 	return status;
 }
 
-/*
- * ------------------------------------------------------------------ a table for a leaf, and back
- */
+/* ---------------------------------- a table for a leaf, and back */
 
 /* No count changes: the entry keeps a place, and the table is the caller's for now. */
 void table_detach(struct space *space, uint64_t address, struct place *table)

@@ -1,9 +1,7 @@
 /* D that goes from an entry which stays, and W with it from the leaf over it, against stores. */
 #include "tests/explore/world.h"
 
-/*
- * ------------------------------------------------------------------ a record of what was written
- */
+/* ---------------------------------- a record of what was written */
 
 static struct { uint64_t bits, taken; } owner;
 
@@ -59,28 +57,8 @@ static void open_protecting(void)
 	guest_leaves();
 }
 
-static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
-
-static uint64_t in_store(void)
-{
-	struct store *store = ram_store_of(world.store);
-	uint64_t value = 0, done;
-
-	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
-	return value;
-}
-
-/* Who writes back now finds what the guest stored. */
-static void verify_stored(void)
-{
-	check(process_loads(0) == 7);
-	sync_file();
-	check(in_store() == 7);
-	world_verify();
-}
-
 SCENARIO(writeback_protects, .rule = "no store lands by a leaf that has become read-only (S23, I6)",
-	 .setup = open_protecting, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .setup = open_protecting, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);
 
 /* The leaf is read-only when the guest stores. */
@@ -91,5 +69,5 @@ static void open_read_only(void)
 }
 
 SCENARIO(leaf_grows, .rule = "W comes back by a lookup that still holds (U21, I6)",
-	 .setup = open_read_only, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .setup = open_read_only, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);

@@ -11,33 +11,13 @@ static void open_shared(void)
 	guest_leaves();
 }
 
-static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
-
-static uint64_t in_store(void)
-{
-	struct store *store = ram_store_of(world.store);
-	uint64_t value = 0, done;
-
-	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
-	return value;
-}
-
-/* Who writes back now finds what the guest stored. */
-static void verify_stored(void)
-{
-	check(process_loads(0) == 7);
-	sync_file();
-	check(in_store() == 7);
-	world_verify();
-}
-
 SCENARIO(writeback, .rule = "a store is in what is written, or makes the page dirty again (I6, S29)",
-	 .setup = open_shared, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .setup = open_shared, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);
 
 SCENARIO(writeback_twice, .rule = "a second writeback takes no mark before its stores are in (I6)",
 	 .setup = open_shared, .actors = { store_seven, sync_file, sync_file },
-	 .verify = verify_stored, .name_word = world_name, .bound = 2, .walks_tso = 5000);
+	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 5000);
 
 /* ------------------------------------------------------------------ copy on write */
 
@@ -75,22 +55,6 @@ SCENARIO(copy_on_write, .rule = "no guest reads the old page after the new one (
 	 .verify = verify_copied, .name_word = world_name);
 
 /* Both copy, or one uses what the other has copied. */
-static void process_writes_behind(void)
-{
-	uint64_t value = 8;
-
-	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
-}
-
-static void verify_both(void)
-{
-	uint64_t words[2] = { 0 };
-
-	check(space_read(world.space, page_hva(0), words, sizeof(words)) == STATUS_OK);
-	check(words[0] == 7 && words[1] == 8);
-	world_verify();
-}
-
 SCENARIO(copy_twice, .rule = "of two copies of one page one stays, and both stores are in it (I6)",
 	 .setup = open_private, .actors = { store_seven, process_writes_behind },
-	 .verify = verify_both, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven_and_eight, .name_word = world_name, .bound = 2);

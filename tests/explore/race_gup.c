@@ -62,9 +62,7 @@ SCENARIO(write_fast_migrate, .rule = "no page moves away from who writes by a re
 	 .setup = open_five, .actors = { write_fast, migrate_first }, .verify = verify_seven,
 	 .name_word = world_name, .bound = 2);
 
-/*
- * ------------------------------------------------------------------ A and D, by hand and by a CPU
- */
+/* ---------------------------------- A and D, by hand and by a CPU */
 
 static pte_slot_t *slot_of_first(void)
 {

@@ -34,28 +34,11 @@ static void open_file(void)
 	guest_leaves();
 }
 
-static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
-
-/* Who writes back now finds what the guest stored. */
-static void verify_stored(void)
-{
-	struct store *store = ram_store_of(world.store);
-	uint64_t value = 0, done;
-
-	check(process_loads(0) == 7);
-	sync_file();
-	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
-	check(value == 7);
-	world_verify();
-}
-
 SCENARIO(zap_writeback, .rule = "marked by what goes, a store is in what is written, or dirty again (S49)",
-	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_stored,
+	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name, .bound = 3, .walks_tso = 800);
 
-/*
- * ------------------------------------------------------------------ reclaim of a page given away
- */
+/* ---------------------------------- reclaim of a page given away */
 
 static void open_given(void)
 {

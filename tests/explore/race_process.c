@@ -90,20 +90,6 @@ static void open_shared(void)
 	put(5);
 }
 
-static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
-
-/* Whoever writes back now finds what was stored. */
-static void verify_written(void)
-{
-	struct store *store = ram_store_of(world.store);
-	uint64_t value = 0, done;
-
-	check(process_loads(0) == 7);
-	sync_file();
-	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK && value == 7);
-	world_verify();
-}
-
 static void open_shared_cached(void)
 {
 	open_shared();
@@ -112,16 +98,13 @@ static void open_shared_cached(void)
 
 SCENARIO(process_writeback_tlb, .rule = "no CPU stores by a W that it had cached (I6)",
 	 .setup = open_shared_cached, .actors = { put_six_and_seven, sync_file },
-	 .verify = verify_written, .name_word = world_name);
+	 .verify = verify_written_back, .name_word = world_name);
 
 SCENARIO(process_writeback, .rule = "no CPU stores behind a page that was cleaned (I6)",
-	 .setup = open_shared, .actors = { put_seven, sync_file }, .verify = verify_written,
+	 .setup = open_shared, .actors = { put_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);
 
-/*
- * ------------------------------------------------------------------ another page for one, not the
- * other
- */
+/* -------------------- another page for one, not the other */
 
 static void open_private(void)
 {

@@ -24,8 +24,6 @@ static void reclaim_it(void)
 		(void)reclaim_frames(world.host, &head, 1);
 }
 
-static void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
-
 static void process_writes(void)
 {
 	uint64_t value = 7;
@@ -182,25 +180,9 @@ static void open_out(void)
 	reclaim_it();
 }
 
-static void process_writes_behind(void)
-{
-	uint64_t value = 8;
-
-	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
-}
-
-static void verify_both(void)
-{
-	uint64_t words[2] = { 0 };
-
-	check(space_read(world.space, page_hva(0), words, sizeof(words)) == STATUS_OK);
-	check(words[0] == 7 && words[1] == 8);
-	world_verify();
-}
-
 SCENARIO(swap_in_twice, .rule = "two who want a page back get the same one (I6)",
 	 .setup = open_out, .actors = { process_writes, process_writes_behind },
-	 .verify = verify_both, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven_and_eight, .name_word = world_name, .bound = 2);
 
 /* Its process gives it up meanwhile: neither page nor slot is left behind. */
 static void discard_it(void)

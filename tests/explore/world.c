@@ -155,6 +155,41 @@ void verify_seven(void)
 	world_verify();
 }
 
+void sync_file(void) { check(file_sync(world.file) == STATUS_OK); }
+
+static uint64_t in_store(void)
+{
+	struct store *store = ram_store_of(world.store);
+	uint64_t value = 0, done;
+
+	check(store->ops->read(store, 0, &value, sizeof(value), &done) == STATUS_OK);
+	return value;
+}
+
+void verify_written_back(void)
+{
+	check(process_loads(0) == 7);
+	sync_file();
+	check(in_store() == 7);
+	world_verify();
+}
+
+void process_writes_behind(void)
+{
+	uint64_t value = 8;
+
+	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
+}
+
+void verify_seven_and_eight(void)
+{
+	uint64_t words[2] = { 0 };
+
+	check(space_read(world.space, page_hva(0), words, sizeof(words)) == STATUS_OK);
+	check(words[0] == 7 && words[1] == 8);
+	world_verify();
+}
+
 /* ------------------------------------------------------------------ names */
 
 struct field { size_t offset, bytes; const char *name; };

@@ -128,10 +128,7 @@ static void s4_same_marks_in_the_end(void **state)
 	assert_memory_equal(end[0], end[1], sizeof(end[0]));
 }
 
-/*
- * ------------------------------------------------------------------ ZAP: every way in which D
- * leaves a leaf
- */
+/* -------------------- ZAP: every way in which D leaves a leaf */
 
 static void take_by_region(void) { assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK); }
 

@@ -134,10 +134,7 @@ static void all_regions(void **state)
 	assert_true(spte_writable(leaf(0)));
 }
 
-/*
- * ------------------------------------------------------------------ who takes D, seen from the
- * listener
- */
+/* -------------------- who takes D, seen from the listener */
 
 /*
  * The trace's ear: when D goes from the host's entry, or is judged, no leaf of the guest's page may

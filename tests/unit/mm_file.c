@@ -166,9 +166,7 @@ static void copy_tells_first(void **state)
 	notifier_unregister(space, &listener.notifier);
 }
 
-/*
- * ------------------------------------------------------------------ marks at the end of a mapping
- */
+/* ---------------------------------- marks at the end of a mapping */
 
 static void s10_unmap_passes_both_marks_on(void **state)
 {

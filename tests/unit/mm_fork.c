@@ -229,10 +229,7 @@ static void pinned_large_leaf(void **state)
 	end_child();
 }
 
-/*
- * ------------------------------------------------------------------ others who look for the
- * page
- */
+/* -------------------- others who look for the page */
 
 static bool count_leaf(struct space *of, uint64_t at, struct place place, void *argument)
 {

@@ -163,10 +163,7 @@ static void order_of_a_move(void **state)
 		     TRACE_RANGE_END);
 }
 
-/*
- * ------------------------------------------------------------------ S70: pages that take
- * another's place
- */
+/* -------------------- S70: pages that take another's place */
 
 static void s70_a_patch_replaces_the_page(void **state)
 {
