@@ -21,6 +21,10 @@ static enum status call(unsigned function, hva_t start, uint64_t bytes)
 	case 12: return space_cool(space, start, bytes);
 	case 13: return space_page_out(space, start, bytes, &moved);
 	case 14: return space_hint(space, start, bytes, HINT_AT_ONCE);
+	case 15: return space_collapse(space, start, bytes, &moved);
+	case 16: return space_map_secret(space, start, bytes, PROTECTION_READ);
+	case 17: return space_map_frames(space, start, bytes, PROTECTION_READ, pfn(1), LEVEL_4K,
+					 FRAMES_BARE);
 	default: return space_invalidate(space, start, bytes);
 	}
 }
@@ -51,7 +55,7 @@ static void bad_ranges(void **state)
 	uint64_t before = pages_free();
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (unsigned function = 0; function < 16; function++)
+		for (unsigned function = 0; function < 19; function++)
 			assert_int_equal(call(function, hva(cases[i].start), cases[i].bytes),
 					 STATUS_BAD_RANGE);
 	assert_int_equal(pages_free(), before);

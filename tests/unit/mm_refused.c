@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "mm/store.h"
 #include "mm/space.h"
 #include "tests/host/arena.h"
 
@@ -267,6 +268,115 @@ static enum status page_out(void)
 	return space_page_out(space, hva(BASE + PAGE_SIZE), 2 * MIB, &freed);
 }
 
+/* What is not to be refused stands between the two. */
+static int64_t spare(void)
+{
+	int64_t left = arena.fail_after;
+
+	arena.fail_after = -1;
+	return left;
+}
+
+static void go_on(int64_t left) { arena.fail_after = left; }
+
+/* One of the small pages has a frame of its own: the large page must be a new one. */
+static enum status collapse(void)
+{
+	int64_t left = spare();
+	uint64_t count;
+
+	assert_int_equal(space_split(space, hva(BASE), 2 * MIB), STATUS_OK);
+	assert_int_equal(space_migrate(space, hva(BASE), PAGE_SIZE, &count), STATUS_OK);
+	for (uint64_t at = 0; at < 2 * MIB; at += PAGE_SIZE)
+		assert_int_equal(space_write(space, hva(BASE + at), bytes, 1), STATUS_OK);
+	go_on(left);
+	return space_collapse(space, hva(BASE), 2 * MIB, &count);
+}
+
+static void forget_far(void)
+{
+	int64_t left = spare();
+
+	assert_int_equal(space_unmap(space, hva(2 * GIB), 2 * MIB), STATUS_OK);
+	go_on(left);
+}
+
+static enum status secret(void)
+{
+	enum status status = space_map_secret(space, hva(2 * GIB), PAGE_SIZE, PROTECTION_READ_WRITE);
+
+	if (status == STATUS_OK)
+		status = space_write(space, hva(2 * GIB), bytes, 1);
+	forget_far();
+	return status;
+}
+
+static enum status frames(void)
+{
+	enum status status = space_map_frames(space, hva(2 * GIB), 2 * PAGE_SIZE, PROTECTION_READ,
+					      pfn(UINT64_C(1) << 28), LEVEL_4K, FRAMES_BARE);
+
+	forget_far();
+	return status;
+}
+
+static enum status pool(void)
+{
+	struct pool *pool;
+	enum status status = pool_create(arena.host, LEVEL_2M, 1, &pool);
+
+	if (status != STATUS_OK)
+		return status;
+	status = space_map_pool(space, hva(2 * GIB), 2 * MIB, PROTECTION_READ_WRITE, pool);
+	if (status == STATUS_OK)
+		status = space_write(space, hva(2 * GIB), bytes, 1);
+	forget_far();
+	assert_int_equal(pool_destroy(pool), STATUS_OK);
+	return status;
+}
+
+static enum status memfd(void)
+{
+	struct memfd *memfd;
+	struct mm_page page;
+	enum status status = memfd_create(arena.host, 4, &memfd);
+
+	if (status != STATUS_OK)
+		return status;
+	status = memfd_lookup(memfd, 2, ACCESS_WRITE, &page);
+	assert_int_equal(memfd_destroy(memfd), STATUS_OK);
+	return status;
+}
+
+/* A page goes out, and comes back. The store's own memory is not meant. */
+static enum status swap(void)
+{
+	int64_t left = spare();
+	struct ram_store *store;
+	uint64_t freed;
+
+	assert_int_equal(ram_store_create(arena.host, 4, &store), STATUS_OK);
+	go_on(left);
+	enum status status = host_swap_on(arena.host, ram_store_of(store), 4);
+
+	left = spare();
+	if (status == STATUS_OK) {
+		assert_int_equal(space_page_out(space, hva(BASE + 4 * MIB), PAGE_SIZE, &freed),
+				 STATUS_OK);
+		assert_int_equal(freed, 1);
+		go_on(left);
+		status = space_read(space, hva(BASE + 4 * MIB), bytes, 1);
+		left = spare();
+		/* Who found no memory has reclaimed others. */
+		for (uint64_t at = 0; at < 8 * MIB; at += PAGE_SIZE)
+			assert_int_equal(space_write(space, hva(BASE + at), bytes, 1), STATUS_OK);
+		assert_int_equal(host_swap_off(arena.host), STATUS_OK);
+	}
+	ram_store_destroy(store);
+	go_on(left);
+	return status;
+}
+
 static enum status map_until_the_array_grows(void)
 {
 	enum status status = STATUS_OK;
@@ -344,6 +454,12 @@ static const struct operation {
 	{ "space_lazyfree", lazyfree, ALL_OR_NOTHING, 2, 0 },
 	{ "space_cool", cool, ALL_OR_NOTHING, 2, 0 },
 	{ "space_page_out", page_out, ALL_OR_NOTHING, 2, 0 },
+	{ "space_collapse", collapse, PARTLY, 1, 0 },
+	{ "space_map_secret", secret, ALL_OR_NOTHING, 3, 0 },
+	{ "space_map_frames", frames, ALL_OR_NOTHING, 2, 0 },
+	{ "pool_create", pool, ALL_OR_NOTHING, 3, 0 },
+	{ "memfd_lookup", memfd, ALL_OR_NOTHING, 2, 0 },
+	{ "host_swap_on", swap, PARTLY, 2, 1 },
 	{ "space_map, many", map_until_the_array_grows, ALL_OR_NOTHING, 1, 0 },
 };
 
