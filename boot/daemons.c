@@ -8,7 +8,7 @@
 #include "boot/string.h"
 #include "mm/base/list.h"
 
-enum { RATE_MAX = 1000000, PAGES_MAX = 1 << 24 };
+enum { RATE_MAX = 1000000, PAGES_MAX = 1 << 24, MERGED_MAX = 4096 };
 
 struct server {
 	struct task task;
@@ -30,9 +30,15 @@ static enum task_result serve(struct task *task)
 enum status daemons_start(enum daemon_kind kind, uint64_t rate, uint64_t pages)
 {
 	struct server *server = &servers[kind];
-	enum status status = daemon_start(boot_host(), kind,
-					  (struct daemon_rate){ tsc_hz() / rate, pages });
+	enum status status = STATUS_OK;
 
+	if (atomic_read(&server->running))
+		return STATUS_EXISTS;
+	if (kind == DAEMON_KSM)
+		status = ksm_start(boot_host(), MERGED_MAX);
+	if (status == STATUS_OK)
+		status = daemon_start(boot_host(), kind,
+				      (struct daemon_rate){ tsc_hz() / rate, pages });
 	if (status != STATUS_OK)
 		return status;
 	server->kind = kind;
@@ -53,6 +59,8 @@ void daemons_stop(enum daemon_kind kind)
 	atomic_write(&server->wanted, 0);
 	task_wait(&server->task);
 	daemon_stop(boot_host(), kind);
+	if (kind == DAEMON_KSM)
+		ksm_stop(boot_host());
 	atomic_write(&server->running, 0);
 }
 
@@ -99,8 +107,12 @@ static void turn_on(enum daemon_kind kind, char *arguments)
 		print("daemon: '%.40s': expected pages a step, 1 to %u\n", pages_text, PAGES_MAX);
 		return;
 	}
-	if (daemons_start(kind, rate, pages) != STATUS_OK)
+	enum status status = daemons_start(kind, rate, pages);
+
+	if (status == STATUS_EXISTS)
 		print("daemon: %s is on already\n", daemon_name(kind));
+	else if (status != STATUS_OK)
+		print("daemon: %s: %s\n", daemon_name(kind), status_name(status));
 }
 
 static void command(char *arguments)

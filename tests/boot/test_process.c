@@ -42,6 +42,14 @@ static void store(uint64_t address, uint64_t value)
 	expect_equal(process_store(space, hva(address), value), STATUS_OK);
 }
 
+static uint64_t draw(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
 /* The processor's own flags, on leaves of both sizes. */
 BOOT_TEST("process/accessed_dirty", NEEDS_NOTHING)
 {
@@ -183,6 +191,58 @@ BOOT_TEST("process/flusher", NEEDS_NOTHING)
 	ram_store_destroy(ram);
 }
 
+/* ------------------------------------------------------------------ all of the host's jobs */
+
+enum { OWN = 64, LIVES = 6000, SWAP_PAGES = 128 };
+
+/*
+ * A process's memory while pages are merged, hinted, reclaimed to swap, and a file's written, by the
+ * image's CPUs: what the processor stores, it finds.
+ */
+BOOT_TEST("process/daemons", NEEDS_NOTHING)
+{
+	static uint64_t expected[OWN];
+	struct ram_store *swap;
+	struct host_stats now;
+	uint64_t random = 99, wrong = 0;
+
+	for (unsigned i = 0; i < OWN; i++)
+		expected[i] = 0;
+	open_space();
+	expect_equal(ram_store_create(boot_host(), SWAP_PAGES, &swap), STATUS_OK);
+	expect_equal(host_swap_on(boot_host(), ram_store_of(swap), SWAP_PAGES), STATUS_OK);
+	map(BASE, OWN * PAGE_SIZE, PROTECTION_READ_WRITE, LEVEL_4K);
+	expect_equal(space_merge(space, hva(BASE), OWN * PAGE_SIZE), STATUS_OK);
+	host_read_stats(boot_host(), &now);
+	expect_equal(host_set_watermarks(boot_host(), now.pages_free, now.pages_free + 8), STATUS_OK);
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
+		expect_equal(daemons_start(kind, 20000, 8), STATUS_OK);
+	for (unsigned i = 0; i < LIVES; i++) {
+		uint64_t page = draw(&random) % OWN;
+
+		wrong += load(BASE + page * PAGE_SIZE) != expected[page];
+		expected[page] = draw(&random) % 3;	/* few values: pages are equal */
+		store(BASE + page * PAGE_SIZE, expected[page]);
+		if (i % 8 == 0)
+			task_turn(1);
+	}
+	expect_equal(wrong, 0);
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++) {
+		struct daemon_stats stats;
+
+		daemon_read_stats(boot_host(), kind, &stats);
+		expect(stats.steps > 0);
+		daemons_stop(kind);
+	}
+	expect_equal(host_set_watermarks(boot_host(), 0, 0), STATUS_OK);
+	for (uint64_t page = 0; page < OWN; page++)
+		expect_equal(load(BASE + page * PAGE_SIZE), expected[page]);
+	space_verify(space);
+	space_destroy(space);
+	expect_equal(host_swap_off(boot_host()), STATUS_OK);
+	ram_store_destroy(swap);
+}
+
 /* ------------------------------------------------------------------ two CPUs */
 
 enum { PAGES = 32, ROUNDS = 4000 };
@@ -192,14 +252,6 @@ static struct player {
 	struct task task;
 	uint64_t random, rounds, wrong, stored[PAGES];
 } player;
-
-static uint64_t draw(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static enum task_result play(struct task *task)
 {
