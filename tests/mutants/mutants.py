@@ -30,7 +30,7 @@ from named import NAMED	# noqa: E402
 
 KILLED, SURVIVED, NOT_BUILT = "killed", "SURVIVED", "NOT BUILT"
 EQUIVALENT_CODE = "equivalent"
-GUARD = 60			# seconds: against hangs alone
+GUARD = 240			# seconds: against hangs alone
 EXPLORE_GUARD = 1200		# the same for a scenario, which ends by itself (MOST=)
 SAMPLED_GOAL = 90		# percent, of those that are not listed as equivalent
 QUIET = os.environ.get("Q", "") not in ("", "0")

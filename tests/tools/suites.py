@@ -86,6 +86,13 @@ if not kvm_lack():
     BOOTS += [kvm(cpus) for cpus in (1, 2)]
 
 
+# Minutes each, on both processors: they go first, with the scenarios.
+LONG = [
+    Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 2400, one_test=True),
+    Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 1800),
+]
+
+
 def programs() -> list:
     # By the sources: build/ may hold programs whose source is gone.
     unit = [Program("unit/" + path.stem, [str(ROOT / "build/unit" / path.stem)])
@@ -94,10 +101,7 @@ def programs() -> list:
                     ["python3", "-B", "tests/tools/fuzz.py", "--test", path.stem])
             for path in sorted((ROOT / "tests/fuzz").glob("*.c"))]
     return unit + fuzz + [
-        Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 900,
-                one_test=True),
         Program("explore/selftest", [str(ROOT / "build/explore/selftest")]),
-        Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 1500),
         Program("bench", ["python3", "-B", "tests/tools/bench.py", "--smoke"], one_test=True),
         Program("tools", ["python3", "-B", "tests/tools/selftest.py"]),
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),

@@ -182,7 +182,7 @@ def main() -> int:
     shutil.rmtree(TEMPORARY, ignore_errors=True)
     TEMPORARY.mkdir(parents=True)
     tempfile.tempdir = str(TEMPORARY)
-    every = [*suites.SCENARIOS, *suites.BOOTS, *suites.programs()]
+    every = [*suites.LONG, *suites.SCENARIOS, *suites.BOOTS, *suites.programs()]
     return run_all(every, os.environ.get("T", ""), os.environ.get("V", "") not in ("", "0"))
 
 
