@@ -512,7 +512,7 @@ CHECKS = [
            "a leaf has its VMA's rights", "leaf_writable"),
     unseen("map-count", "check_mapcounts",
            "check(!atomic_read(mapcount));",
-           "mapcount is the number of leaves", "leaf_not_counted"),
+           "mapcount is the number of leaves", "leaf_twice"),
     Mutant("verify-before-lock", "mm/verify.c", "write_lock(&space->lock);",
            "check_vmas(space); write_lock(&space->lock);", "rules hold between changes",
            "unit/mm_locks:verify_looks_after_the_lock"),
@@ -523,7 +523,7 @@ CHECKS = [
                  "spin_unlock(&host->lock); check(census.free_pages == host->pages_free);")),
     Mutant("space-verified-unlocked", "mm/verify.c",
            "check_mapcounts(space);", "",
-           "rules hold between changes", "unit/mm_verify:leaf_not_counted", within="space_verify",
+           "rules hold between changes", "unit/mm_verify:leaf_twice", within="space_verify",
            also=("write_unlock(&space->lock);",
                  "write_unlock(&space->lock); "
                  "check_mapcounts(space);")),
