@@ -205,5 +205,5 @@ static void verify(void)
 }
 
 SCENARIO(mixed, .rule = "each word holds what was stored there last (I6), and every invariant",
-	 .walks = 1500, .setup = set_up, .actors = { act, act, act }, .verify = verify,
+	 .walks = 5000, .setup = set_up, .actors = { act, act, act }, .verify = verify,
 	 .name_word = world_name);
