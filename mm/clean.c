@@ -50,10 +50,16 @@ static void clean_leaf(struct space *space, const struct vma *vma, const struct 
 		note(clean->record, vma_page(vma, walk->start) - clean->first);
 }
 
-/* Linux: wp_clean_pre_vma, wp_clean_post_vma. A file's leaves are of 4 KiB. */
-static void clean_part(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
+/*
+ * Linux: wp_clean_test_walk, wp_clean_pre_vma, wp_clean_post_vma. A file's leaves are of 4 KiB. What
+ * is private is not the file's to be told.
+ */
+static bool clean_part(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
 		       void *argument) HOLDS(space->lock)
 {
+	if (vma->sharing == SHARING_PRIVATE)
+		return true;
+
 	struct walk walk = { .at = start, .end = end };
 	struct gather gather = gather_begin(space);
 	struct mm_range range = notifier_start(space, start, end, mkclean_event(space->host));
@@ -62,6 +68,7 @@ static void clean_part(struct space *space, const struct vma *vma, uint64_t star
 		clean_leaf(space, vma, &walk, argument, &gather);
 	gather_finish(&gather);
 	notifier_end(space, &range);
+	return true;
 }
 
 static enum status clean_file(struct file *file, uint64_t pages, struct clean *clean,

@@ -83,7 +83,7 @@ static void set_tag(struct file *file, enum file_tag tag, uint64_t page, bool on
 		file->tags[tag][page / BITS] &= ~bit;
 }
 
-static void set_dirty_tag(struct file *file, uint64_t page, bool on)
+static inline void set_dirty_tag(struct file *file, uint64_t page, bool on)
 {
 	if (has_tag(file, TAG_DIRTY, page) == on)
 		return;
@@ -397,7 +397,7 @@ enum status file_sync(struct file *file)
 /* ------------------------------------------------------------------ pages go */
 
 /* Out of the cache. The cache's reference, if it still has one, is the caller's. */
-static void forget(struct file *file, const struct folio *folio) HOLDS(file->lock)
+static inline void forget(struct file *file, const struct folio *folio) HOLDS(file->lock)
 {
 	trace_step(file->host->trace, TRACE_REMOVE_MAPPING, file->cache[folio->index], 0);
 	file->cache[folio->index] = NO_FRAME;
@@ -405,13 +405,22 @@ static void forget(struct file *file, const struct folio *folio) HOLDS(file->loc
 	set_dirty_tag(file, folio->index, false);
 }
 
-bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references)
+uint32_t file_remove_mappings(struct file *file, const struct block *blocks, uint32_t which)
 {
-	spin_lock(&file->lock);
-	bool gone = folio_freeze_clean(file->host, frame, references);
+	uint32_t gone = 0;
 
-	if (gone)
-		forget(file, page_folio(file->host, frame));
+	if (!which)
+		return 0;
+	spin_lock(&file->lock);
+	for (; which; which &= which - 1) {
+		unsigned i = (unsigned)__builtin_ctz(which);
+
+		/* The cache's, and the caller's. */
+		if (!folio_freeze_clean(file->host, blocks[i], 2))
+			continue;
+		forget(file, blocks[i].folio);
+		gone |= UINT32_C(1) << i;
+	}
 	spin_unlock(&file->lock);
 	return gone;
 }

@@ -48,10 +48,10 @@ MUST_USE bool folio_clear_dirty_for_io(struct host *host, pfn_t frame);
 /* A locked folio that no entry maps: written if it is dirty, and unlocked. Linux: pageout. */
 void file_pageout(struct file *file, pfn_t frame);
 /*
- * A locked folio, clean, out of the cache, its references (so many, the cache's among them) all
- * gone: the caller frees it (folio_free_frozen). False: it is somebody's, or dirty. Linux:
- * __remove_mapping.
+ * Locked folios, those that `which` has a bit for: bit n of what it returns says that blocks[n],
+ * clean, is out of the cache, and its references, the cache's and the caller's, are gone: the
+ * caller frees it (folio_free_frozen). The others are somebody's, or dirty. Linux: __remove_mapping.
  */
-MUST_USE bool file_remove_mapping(struct file *file, pfn_t frame, uint32_t references);
+MUST_USE uint32_t file_remove_mappings(struct file *file, const struct block *blocks, uint32_t which);
 
 #endif

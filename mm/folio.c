@@ -109,7 +109,7 @@ void folio_put_block(struct host *host, struct block block, uint32_t references)
 		port_panic("frame 0x%lx: last reference put while it is mapped", block.head.raw);
 	if (atomic_read(&folio->flags) & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 		port_panic("frame 0x%lx: last reference put while it is locked", block.head.raw);
-	folio_free_frozen(host, block.head);
+	folio_free_frozen(host, block);
 }
 
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
@@ -117,36 +117,18 @@ void folio_put_many(struct host *host, pfn_t frame, uint32_t references)
 	folio_put_block(host, page_block(host, frame), references);
 }
 
-/*
- * References first, dirty second. The other way round, what is found clean could be written,
- * marked, and put by the last user, all before the references are judged: its store would be lost.
- */
-bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references)
-{
-	struct folio *folio = page_known(host, frame);
-	uint32_t count = references;
-
-	trace_step(host->trace, TRACE_REF_FREEZE, frame.raw, references);
-	if (!atomic_cmpxchg(&folio->refcount, &count, 0))
-		return false;
-	trace_step(host->trace, TRACE_DIRTY_TEST, frame.raw, 0);
-	if (!(atomic_read(&folio->flags) & FOLIO_DIRTY))
-		return true;
-	atomic_write(&folio->refcount, references);
-	return false;
-}
-
 /* Who has no reference is on no list for long: reclaim leaves it there for us to take. */
-void folio_free_frozen(struct host *host, pfn_t frame)
+void folio_free_frozen(struct host *host, struct block block)
 {
-	struct folio *folio = page_known(host, frame);
+	const struct folio *folio = block.folio;
 
 	if (atomic_read(&folio->flags) & FOLIO_ON_LIST)
-		lru_remove(host, frame);
-	trace_step(host->trace, TRACE_FOLIO_FREE, frame.raw, 0);
-	if (atomic_read(&folio->flags) & (FOLIO_POOLED | FOLIO_SECRET) && goes_home(host, frame))
+		lru_remove(host, block.head);
+	trace_step(host->trace, TRACE_FOLIO_FREE, block.head.raw, 0);
+	if (atomic_read(&folio->flags) & (FOLIO_POOLED | FOLIO_SECRET) &&
+	    goes_home(host, block.head))
 		return;
-	page_free(host, (struct block){ folio, frame });
+	page_free(host, block);
 }
 
 void folio_put(struct host *host, pfn_t frame)
@@ -179,12 +161,6 @@ uint32_t folio_mapcount(struct host *host, pfn_t frame)
 void folio_map(struct host *host, pfn_t frame)
 {
 	atomic_add(&folio_of(host, frame)->mapcount, 1);
-}
-
-void folio_unmap(struct block block)
-{
-	if (!atomic_sub(&block.folio->mapcount, 1))
-		port_panic("frame 0x%lx: unmapped more often than mapped", block.head.raw);
 }
 
 /* ------------------------------------------------------------------ the folio's lock */

@@ -7,24 +7,6 @@
 #include "mm/swap.h"
 #include "mm/tlb.h"
 
-void gather_add(struct gather *gather, pfn_t first)
-{
-	uint32_t head = (uint32_t)first.raw;
-
-	/* Leaves of one folio come one after the other. */
-	if (gather->count && gather->folios[gather->count - 1].frame == head) {
-		gather->folios[gather->count - 1].references++;
-		gather->flushed = false;
-		return;
-	}
-	if (gather->count == GATHER_MAX)
-		gather_finish(gather);
-	gather->folios[gather->count].frame = head;
-	gather->folios[gather->count].references = 1;
-	gather->count++;
-	gather->flushed = false;
-}
-
 void gather_flush(struct gather *gather, uint64_t address)
 {
 	if (!gather->flushed)

@@ -128,6 +128,7 @@ struct daemon {
  *		 changes frames
  */
 #define KEPT_MAX 32			/* frames */
+#define HOST_CPU_BYTES 1024		/* a power of two: to find one's own is a shift */
 #define KEPT_CHANGE UINT32_C(0x100)
 
 /* A block by both its names: the one is to be had from the other by a look at its section only. */
@@ -140,7 +141,7 @@ struct host_cpu {
 	atomic32_t kept;
 	struct block frames[KEPT_MAX];
 	atomic64_t counts[HOST_COUNTS];
-} __attribute__((aligned(64)));
+} __attribute__((aligned(HOST_CPU_BYTES)));
 
 static inline uint32_t kept_frames(uint32_t kept) { return kept & (KEPT_CHANGE - 1); }
 
@@ -155,7 +156,7 @@ enum lru {
 	LRU_BATCH,
 	LRU_LISTS
 };
-struct lru_list { uint32_t newest, oldest; uint64_t folios; };
+struct lru_list { uint32_t newest, oldest; atomic64_t folios; };
 
 struct host {
 	/* Fixed by host_create. */
@@ -314,13 +315,29 @@ MUST_USE enum status folio_alloc_within(struct host *host, pfn_t first, pfn_t en
 void folio_put_many(struct host *host, pfn_t frame, uint32_t references);
 void folio_put_block(struct host *host, struct block block, uint32_t references);
 /*
- * By its first frame: exchanges so many references, which must be all, for none, if the folio is
- * clean: whoever had one could have marked it dirty, and nobody has any more, so what its mark says
- * then is the last word. The caller frees it (folio_free_frozen). False: there are others, or it is
- * dirty. Linux: folio_ref_freeze, in __remove_mapping.
+ * Exchanges so many references, which must be all, for none, if the folio is clean: whoever had
+ * one could have marked it dirty, and nobody has any more, so what its mark says then is the last
+ * word. The caller frees it (folio_free_frozen). False: there are others, or it is dirty.
+ *
+ * References first, dirty second. The other way round, what is found clean could be written,
+ * marked, and put by the last user, all before the references are judged: its store would be lost.
+ * Linux: folio_ref_freeze, in __remove_mapping.
  */
-MUST_USE bool folio_freeze_clean(struct host *host, pfn_t frame, uint32_t references);
-void folio_free_frozen(struct host *host, pfn_t frame);
+MUST_USE static inline bool folio_freeze_clean(struct host *host, struct block block,
+					       uint32_t references)
+{
+	uint32_t count = references;
+
+	trace_step(host->trace, TRACE_REF_FREEZE, block.head.raw, references);
+	if (!atomic_cmpxchg(&block.folio->refcount, &count, 0))
+		return false;
+	trace_step(host->trace, TRACE_DIRTY_TEST, block.head.raw, 0);
+	if (!(atomic_read(&block.folio->flags) & FOLIO_DIRTY))
+		return true;
+	atomic_write(&block.folio->refcount, references);
+	return false;
+}
+void folio_free_frozen(struct host *host, struct block block);
 /*
  * A reference, unless there is none any more: the folio may be on its way out. Linux:
  * folio_try_get.
@@ -353,6 +370,10 @@ MUST_USE enum status folio_split(struct host *host, pfn_t frame);
 void folio_copy_idle(struct host *host, pfn_t from, pfn_t to);
 /* Linux: folio_add_anon_rmap_pte, folio_remove_rmap_pte. Leaves change under space->lock. */
 void folio_map(struct host *host, pfn_t frame);
-void folio_unmap(struct block block);
+static inline void folio_unmap(struct block block)
+{
+	if (!atomic_sub(&block.folio->mapcount, 1))
+		port_panic("frame 0x%lx: unmapped more often than mapped", block.head.raw);
+}
 
 #endif

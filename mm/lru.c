@@ -39,13 +39,12 @@ static void push(struct host *host, pfn_t frame, struct folio *folio) HOLDS(host
 	else
 		list->oldest = (uint32_t)frame.raw;
 	list->newest = (uint32_t)frame.raw;
-	list->folios++;
+	atomic_bump(&list->folios, 1);
 }
 
-static void take(struct host *host, struct folio *folio) HOLDS(host->lru_lock)
+static inline void take_from(struct host *host, struct lru_list *list, const struct folio *folio)
+	HOLDS(host->lru_lock)
 {
-	struct lru_list *list = list_of(host, folio);
-
 	if (folio->previous != NO_FRAME)
 		page_known(host, pfn(folio->previous))->next = folio->next;
 	else
@@ -54,7 +53,12 @@ static void take(struct host *host, struct folio *folio) HOLDS(host->lru_lock)
 		page_known(host, pfn(folio->next))->previous = folio->previous;
 	else
 		list->oldest = folio->previous;
-	list->folios--;
+	atomic_bump(&list->folios, UINT64_MAX);
+}
+
+static void take(struct host *host, struct folio *folio) HOLDS(host->lru_lock)
+{
+	take_from(host, list_of(host, folio), folio);
 }
 
 /* From one list to another, as its newest: some flags go, others come. */
@@ -70,7 +74,7 @@ static void move(struct host *host, pfn_t frame, struct folio *folio, uint32_t g
 /* Oldest first: the order stays. */
 static void drain(struct host *host) HOLDS(host->lru_lock)
 {
-	while (host->lists[LRU_BATCH].folios) {
+	while (atomic_read(&host->lists[LRU_BATCH].folios)) {
 		pfn_t frame = pfn(host->lists[LRU_BATCH].oldest);
 
 		move(host, frame, page_known(host, frame), FOLIO_LRU_NEW, FOLIO_LRU);
@@ -84,7 +88,7 @@ void lru_add(struct host *host, pfn_t frame)
 	spin_lock(&host->lru_lock);
 	check(!(atomic_or(&folio->flags, FOLIO_LRU_NEW) & FOLIO_ON_LIST));
 	push(host, frame, folio);
-	if (host->lists[LRU_BATCH].folios == LRU_BATCH_MAX)
+	if (atomic_read(&host->lists[LRU_BATCH].folios) == LRU_BATCH_MAX)
 		drain(host);
 	spin_unlock(&host->lru_lock);
 }
@@ -125,12 +129,13 @@ bool lru_isolate(struct host *host, pfn_t frame)
 	return on;
 }
 
-unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, pfn_t *frames)
+unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, struct block *out)
 {
+	struct lru_list *from = &host->lists[list];
 	unsigned count = 0;
 
 	spin_lock(&host->lru_lock);
-	for (uint32_t at = host->lists[list].oldest; at != NO_FRAME && count < most;) {
+	for (uint32_t at = from->oldest; at != NO_FRAME && count < most;) {
 		pfn_t frame = pfn(at);
 		struct folio *folio = page_known(host, frame);
 
@@ -138,9 +143,9 @@ unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, pfn
 		/* None any more: it is about to be taken off by the CPU that put the last one. */
 		if (!folio_try_get(folio))
 			continue;
-		take(host, folio);
+		take_from(host, from, folio);
 		atomic_and(&folio->flags, ~FOLIO_LRU);
-		frames[count++] = frame;
+		out[count++] = (struct block){ folio, frame };
 	}
 	spin_unlock(&host->lru_lock);
 	return count;
@@ -156,15 +161,6 @@ void lru_putback(struct host *host, pfn_t frame)
 	push(host, head, folio);
 	spin_unlock(&host->lru_lock);
 	folio_put(host, head);
-}
-
-uint64_t lru_folios(struct host *host, enum lru list)
-{
-	spin_lock(&host->lru_lock);
-	uint64_t folios = host->lists[list].folios;
-
-	spin_unlock(&host->lru_lock);
-	return folios;
 }
 
 /* ------------------------------------------------------------------ from list to list */
@@ -224,7 +220,7 @@ void lru_rotate(struct host *host, pfn_t frame)
 		else
 			list->newest = (uint32_t)frame.raw;
 		list->oldest = (uint32_t)frame.raw;
-		list->folios++;
+		atomic_bump(&list->folios, 1);
 	}
 	spin_unlock(&host->lru_lock);
 }

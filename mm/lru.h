@@ -38,13 +38,17 @@ MUST_USE bool lru_isolate(struct host *host, pfn_t frame);
  * So many of the oldest of a list, isolated, each with a reference for the caller. Returns how
  * many.
  */
-unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, pfn_t *frames);
+unsigned lru_isolate_oldest(struct host *host, enum lru list, unsigned most, struct block *out);
 /*
  * Back, to the list that its flags ask for, as its newest; the reference is put. Linux:
  * folio_putback_lru.
  */
 void lru_putback(struct host *host, pfn_t frame);
-uint64_t lru_folios(struct host *host, enum lru list);
+/* How many there are; while others come and go, a recent figure. */
+static inline uint64_t lru_folios(const struct host *host, enum lru list)
+{
+	return atomic_read(&host->lists[list].folios);
+}
 
 /*
  * To the active list, or out of it; the second loses its mark accessed, too. The first is false

@@ -179,7 +179,7 @@ static bool ask(struct space *space, uint64_t start, uint64_t end,
 	return young;
 }
 
-bool notifier_clear_flush_young(struct space *space, uint64_t start, uint64_t end)
+bool notifier_ask_all(struct space *space, uint64_t start, uint64_t end)
 {
 	return ask(space, start, end, flush_op);
 }

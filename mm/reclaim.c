@@ -1,8 +1,8 @@
 /*
  * Reclaim: folios that were not used lately are taken from their users, written where they
  * belong, and freed. Called by fault.c when memory is short, by a background task (host_balance),
- * and for single pages (reclaim_frames); no lock held. In Linux's order (shrink_folio_list), one
- * folio at a time:
+ * and for single pages (reclaim_frames); no lock held. In Linux's order (shrink_folio_list), for
+ * one folio, or for neighbours in a file step by step:
  *
  *   trylock; under writeback: later
  *   used since the last time: keep, or make active		folio_check_references
@@ -39,32 +39,18 @@ enum outcome {
 	OUTCOME_ACTIVE,			/* to the active list */
 };
 
-/*
- * Entries that were used. What follows for a file's page that has one, unused, is done at once: it
- * goes.
- */
-static unsigned count_uses(struct host *host, pfn_t frame, const struct folio *folio)
-{
-	bool mapped_once = atomic_read(&folio->mapcount) == 1;
-
-	if (mapped_once && !(atomic_read(&folio->flags) & (FOLIO_ANON | FOLIO_ORDER)))
-		return !folio_unmap_unused(host, frame);
-	return folio_referenced(host, frame);
-}
-
 /* What has to become of the folio, as far as its users say. Linux: folio_check_references. */
 enum judgment { JUDGMENT_RECLAIM, JUDGMENT_RECLAIM_CLEAN, JUDGMENT_KEEP, JUDGMENT_ACTIVATE };
 
-static enum judgment check_references(struct host *host, pfn_t frame, struct folio *folio)
+static enum judgment judge(struct folio *folio, unsigned used_entries)
 {
-	unsigned entries = count_uses(host, frame, folio);
 	bool marked = atomic_read(&folio->flags) & FOLIO_ACCESSED;
 
 	if (marked)
 		atomic_and(&folio->flags, ~FOLIO_ACCESSED);
-	if (entries) {
+	if (used_entries) {
 		atomic_or(&folio->flags, FOLIO_ACCESSED);
-		return marked || entries > 1 ? JUDGMENT_ACTIVATE : JUDGMENT_KEEP;
+		return marked || used_entries > 1 ? JUDGMENT_ACTIVATE : JUDGMENT_KEEP;
 	}
 	/* Of a file, and marked: not worth a write now. */
 	if (marked && !(atomic_read(&folio->flags) & FOLIO_SWAPBACKED))
@@ -95,20 +81,20 @@ static bool write_out(struct host *host, pfn_t frame, struct folio *folio)
 }
 
 /* The last word: nobody else has the folio, and nobody had who has written to it. */
-static bool let_go(struct host *host, pfn_t frame, struct folio *folio)
+static bool let_go(struct host *host, struct block block)
 {
-	uint32_t flags = atomic_read(&folio->flags);
-	struct file *file = folio_file(folio);
+	uint32_t flags = atomic_read(&block.folio->flags);
+	struct file *file = folio_file(block.folio);
 
 	if (flags & FOLIO_SWAPCACHE)
-		return swap_remove_mapping(host, frame, 2);
+		return swap_remove_mapping(host, block.head, 2);
 	/*
 	 * Lazyfree, and discarded: ours is the only reference, or it has a user, who will free
 	 * it.
 	 */
 	if (flags & FOLIO_ANON)
-		return !(flags & FOLIO_SWAPBACKED) && folio_freeze_clean(host, frame, 1);
-	return file && file_remove_mapping(file, frame, 2);
+		return !(flags & FOLIO_SWAPBACKED) && folio_freeze_clean(host, block, 1);
+	return file && file_remove_mappings(file, &block, 1);
 }
 
 /* Linux: the part of shrink_folio_list before try_to_unmap. */
@@ -127,9 +113,11 @@ static bool has_place_to_go(struct host *host, pfn_t frame, const struct folio *
 }
 
 /* Of a locked folio that stays locked, but for one that is freed. */
-static enum outcome shrink_locked(struct host *host, pfn_t frame, struct folio *folio,
-				  enum judgment judgment)
+static enum outcome shrink_locked(struct host *host, struct block block, enum judgment judgment)
 {
+	struct folio *folio = block.folio;
+	pfn_t frame = block.head;
+
 	if (judgment == JUDGMENT_ACTIVATE)
 		return OUTCOME_ACTIVE;
 	if (judgment == JUDGMENT_KEEP)
@@ -143,66 +131,186 @@ static enum outcome shrink_locked(struct host *host, pfn_t frame, struct folio *
 	if (atomic_read(&folio->flags) & FOLIO_DIRTY &&
 	    (judgment == JUDGMENT_RECLAIM_CLEAN || !write_out(host, frame, folio)))
 		return OUTCOME_KEPT;
-	if (!let_go(host, frame, folio))
+	if (!let_go(host, block))
 		return OUTCOME_KEPT;
 	folio_unlock_held(folio);
-	folio_free_frozen(host, frame);
+	folio_free_frozen(host, block);
 	return OUTCOME_FREED;
 }
 
-static enum outcome shrink_folio(struct host *host, pfn_t frame, enum regard regard)
+static enum outcome shrink_folio(struct host *host, struct block block, enum regard regard)
 {
-	struct folio *folio = page_known(host, frame);
+	struct folio *folio = block.folio;
 	enum outcome outcome = OUTCOME_KEPT;
 
-	host_count(host, HOST_SCANNED, 1);
 	if (!folio_trylock_held(folio))
 		return OUTCOME_KEPT;
 	if (atomic_read(&folio->flags) & FOLIO_WRITEBACK)
 		atomic_or(&folio->flags, FOLIO_RECLAIM);
 	else
-		outcome = shrink_locked(host, frame, folio,
-					regard == REGARD_NOTHING ? JUDGMENT_RECLAIM :
-					check_references(host, frame, folio));
+		outcome = shrink_locked(host, block, regard == REGARD_NOTHING ? JUDGMENT_RECLAIM :
+					judge(folio, folio_referenced(host, block.head)));
 	if (outcome != OUTCOME_FREED)
 		folio_unlock_held(folio);
 	return outcome;
 }
 
-/* Isolated folios, each with our reference. Returns the pages freed. Linux: shrink_folio_list. */
-static uint64_t shrink(struct host *host, const pfn_t *frames, unsigned count, enum regard regard)
+/* Of an isolated folio, not locked any more. Whether it is freed. */
+static bool settle(struct host *host, struct block block, enum outcome outcome)
+{
+	if (outcome == OUTCOME_FREED)
+		return true;
+	swap_tidy(host, block.head);
+	if (outcome == OUTCOME_ACTIVE)
+		atomic_or(&block.folio->flags, FOLIO_ACTIVE);
+	lru_putback(host, block.head);
+	return false;
+}
+
+/* ------------------------------------------------------------------ neighbours */
+
+/*
+ * Clean pages of a file that follow each other in it, each mapped by one entry: what is done for
+ * each of the others is done once for all of these: their space locked, the listeners told, the
+ * flush.
+ */
+struct run { const struct block *blocks; unsigned count; };
+
+/* Locked, if the page is one of them: the file's number `index`. */
+static bool join(struct folio *folio, uint32_t file, uint32_t index)
+{
+	const uint32_t others = FOLIO_ANON | FOLIO_ORDER | FOLIO_DIRTY | FOLIO_WRITEBACK;
+	uint32_t flags;
+
+	if (folio->file != file || folio->index != index)
+		return false;
+	flags = atomic_or(&folio->flags, FOLIO_LOCKED);
+	if (flags & FOLIO_LOCKED)
+		return false;
+	/* Locked, it is not mapped again, nor written to the store, nor cut from its file. */
+	if (!(flags & others) && folio->file == file && atomic_read(&folio->mapcount) == 1)
+		return true;
+	folio_unlock_held(folio);
+	return false;
+}
+
+/* As many of the folios as are neighbours: none, if the first is not such a page. */
+static struct run lock_run(const struct block *blocks, unsigned count)
+{
+	const struct folio *first = blocks[0].folio;
+	struct run run = { .blocks = blocks };
+
+	if (first->file == NO_FRAME)
+		return run;
+	while (run.count < count && join(blocks[run.count].folio, first->file,
+					 first->index + run.count))
+		run.count++;
+	return run;
+}
+
+/* What becomes of the pages of a run: bit n, of blocks[n]. All others are kept. */
+struct verdict { uint32_t clean, dirty, active; };
+
+/* The entries of those that were unused are gone. */
+static struct verdict judge_run(struct run run, uint32_t used)
+{
+	struct verdict verdict = { 0, 0, 0 };
+
+	for (unsigned i = 0; i < run.count; i++) {
+		struct folio *folio = run.blocks[i].folio;
+		uint32_t bit = UINT32_C(1) << i;
+		enum judgment judgment = judge(folio, used & bit ? 1 : 0);
+
+		if (judgment == JUDGMENT_KEEP)
+			continue;
+		if (judgment == JUDGMENT_ACTIVATE || atomic_read(&folio->mapcount))
+			verdict.active |= bit;
+		else if (!(atomic_read(&folio->flags) & FOLIO_DIRTY))
+			verdict.clean |= bit;
+		else if (judgment == JUDGMENT_RECLAIM)
+			verdict.dirty |= bit;
+	}
+	return verdict;
+}
+
+/*
+ * A page that turned out dirty, when its entry was gone, waits until the others are unlocked:
+ * writing takes long, and nobody may hold one folio's lock while waiting for another's. Returns
+ * those.
+ */
+static uint32_t shrink_clean(struct host *host, struct run run, uint64_t *freed)
+{
+	struct file *file = folio_file(run.blocks[0].folio);
+	uint32_t used = folio_unmap_unused(run.blocks, run.count);
+	struct verdict verdict = judge_run(run, used);
+	uint32_t gone = file_remove_mappings(file, run.blocks, verdict.clean);
+
+	for (unsigned i = 0; i < run.count; i++) {
+		struct block block = run.blocks[i];
+		uint32_t bit = UINT32_C(1) << i;
+
+		folio_unlock_held(block.folio);
+		if (gone & bit) {
+			folio_free_frozen(host, block);
+			++*freed;
+		} else if (!(verdict.dirty & bit)) {
+			(void)settle(host, block, verdict.active & bit ? OUTCOME_ACTIVE :
+							      OUTCOME_KEPT);
+		}
+	}
+	return verdict.dirty;
+}
+
+static uint64_t shrink_run(struct host *host, struct run run)
 {
 	uint64_t freed = 0;
 
-	for (unsigned i = 0; i < count; i++) {
-		enum outcome outcome = shrink_folio(host, frames[i], regard);
+	for (uint32_t dirty = shrink_clean(host, run, &freed); dirty; dirty &= dirty - 1) {
+		struct block block = run.blocks[__builtin_ctz(dirty)];
 
-		if (outcome == OUTCOME_FREED) {
-			freed++;
-			continue;
-		}
-		swap_tidy(host, frames[i]);
-		if (outcome == OUTCOME_ACTIVE)
-			atomic_or(&page_folio(host, frames[i])->flags, FOLIO_ACTIVE);
-		lru_putback(host, frames[i]);
+		freed += settle(host, block, shrink_folio(host, block, REGARD_NOTHING));
 	}
+	return freed;
+}
+
+/* Isolated folios, each with our reference. Returns the pages freed. Linux: shrink_folio_list. */
+static uint64_t shrink(struct host *host, const struct block *blocks, unsigned count)
+{
+	uint64_t freed = 0;
+
+	for (unsigned i = 0; i < count;) {
+		struct run run = lock_run(blocks + i, count - i);
+
+		if (run.count) {
+			freed += shrink_run(host, run);
+			i += run.count;
+		} else {
+			freed += settle(host, blocks[i], shrink_folio(host, blocks[i], REGARD_USE));
+			i++;
+		}
+	}
+	host_count(host, HOST_SCANNED, count);
 	host_count(host, HOST_RECLAIMED, freed);
 	return freed;
 }
 
 uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count)
 {
-	uint64_t freed = 0;
+	uint64_t freed = 0, scanned = 0;
 
 	lru_drain(host);
 	for (unsigned i = 0; i < count; i++) {
-		pfn_t head = page_head(host, frames[i]);
+		struct block block = page_block(host, frames[i]);
 
-		if (lru_isolate(host, head))
-			freed += shrink(host, &head, 1, REGARD_NOTHING);
-		else
-			folio_put(host, head);
+		if (lru_isolate(host, block.head)) {
+			freed += settle(host, block, shrink_folio(host, block, REGARD_NOTHING));
+			scanned++;
+		} else {
+			folio_put(host, block.head);
+		}
 	}
+	host_count(host, HOST_SCANNED, scanned);
+	host_count(host, HOST_RECLAIMED, freed);
 	return freed;
 }
 
@@ -211,24 +319,28 @@ uint64_t reclaim_frames(struct host *host, const pfn_t *frames, unsigned count)
 /*
  * From the active list's end to the inactive one's beginning, used or not: A is cleared on the
  * way, so the next look tells whether the folio was used since. Linux: shrink_active_list.
+ *
+ * A call of its own, so that its cluster is off the stack when the caller's comes.
  */
-static void age(struct host *host, enum lru inactive, uint64_t most)
+static __attribute__((noinline)) void age(struct host *host, enum lru inactive, uint64_t most)
 {
-	pfn_t frames[LRU_CLUSTER];
+	struct block blocks[LRU_CLUSTER];
 	unsigned count;
 
 	for (; most; most -= count) {
 		count = lru_isolate_oldest(host, inactive + 1,
-					   most < LRU_CLUSTER ? (unsigned)most : LRU_CLUSTER, frames);
+					   most < LRU_CLUSTER ? (unsigned)most : LRU_CLUSTER, blocks);
 		if (!count)
 			return;
 		for (unsigned i = 0; i < count; i++) {
-			if (folio_trylock(host, frames[i])) {
-				(void)folio_referenced(host, frames[i]);
-				folio_unlock(host, frames[i]);
+			struct block block = blocks[i];
+
+			if (folio_trylock_held(block.folio)) {
+				(void)folio_referenced(host, block.head);
+				folio_unlock_held(block.folio);
 			}
-			atomic_and(&page_folio(host, frames[i])->flags, ~FOLIO_ACTIVE);
-			lru_putback(host, frames[i]);
+			atomic_and(&block.folio->flags, ~FOLIO_ACTIVE);
+			lru_putback(host, block.head);
 		}
 	}
 }
@@ -239,7 +351,7 @@ static void age(struct host *host, enum lru inactive, uint64_t most)
  */
 static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned priority, uint64_t wanted)
 {
-	pfn_t frames[LRU_CLUSTER];
+	struct block blocks[LRU_CLUSTER];
 	uint64_t active = lru_folios(host, inactive + 1), freed = 0;
 
 	/*
@@ -250,11 +362,11 @@ static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned prio
 		age(host, inactive, active >> priority);
 	for (uint64_t left = lru_folios(host, inactive) >> priority; left && freed < wanted;) {
 		unsigned count = lru_isolate_oldest(host, inactive, left < LRU_CLUSTER ?
-						    (unsigned)left : LRU_CLUSTER, frames);
+						    (unsigned)left : LRU_CLUSTER, blocks);
 
 		if (!count)
 			break;
-		freed += shrink(host, frames, count, REGARD_USE);
+		freed += shrink(host, blocks, count);
 		left -= count;
 	}
 	return freed;

@@ -24,10 +24,12 @@ MUST_USE bool reclaim_for(struct space *space, uint64_t address);
 unsigned folio_referenced(struct host *host, pfn_t frame);
 
 /*
- * The two that frame this one by a single walk, for a file's page that one entry maps: true if it
- * was unused, and then it is mapped no more.
+ * The two that frame this one by a single walk, for locked neighbours in a file, 32 at most, each
+ * mapped by one entry: bit n of what it returns says that blocks[n] was used, and stays; the others
+ * are mapped no more, unless they were so already. One bracket and one flush for all that lie
+ * together.
  */
-MUST_USE bool folio_unmap_unused(struct host *host, pfn_t frame);
+MUST_USE uint32_t folio_unmap_unused(const struct block *blocks, unsigned count);
 
 /*
  * Of a locked, isolated folio of 4 KiB: takes it from all who map it. Afterwards mapcount says

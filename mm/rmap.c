@@ -131,7 +131,7 @@ void rmap_walk(struct host *host, pfn_t frame, struct rmap rmap)
 }
 
 /* The part of a VMA that shows some of the file's pages [first, end), if any. */
-static void visit_part(struct space *space, const struct vma *vma, uint64_t first, uint64_t end,
+static bool visit_part(struct space *space, const struct vma *vma, uint64_t first, uint64_t end,
 		       const struct rmap_part *part) HOLDS(space->lock)
 {
 	uint64_t low = vma->first, high = vma_page(vma, vma->end);
@@ -140,20 +140,32 @@ static void visit_part(struct space *space, const struct vma *vma, uint64_t firs
 		low = first;
 	if (end < high)
 		high = end;
-	if (low < high)
-		part->visit(space, vma, vma->start + ((low - vma->first) << PAGE_SHIFT),
-			    vma->start + ((high - vma->first) << PAGE_SHIFT), part->argument);
+	return low >= high ||
+	       part->visit(space, vma, vma->start + ((low - vma->first) << PAGE_SHIFT),
+			   vma->start + ((high - vma->first) << PAGE_SHIFT), part->argument);
+}
+
+static bool visit_parts(struct space *space, const struct file *file, uint64_t first, uint64_t end,
+			const struct rmap_part *part) HOLDS(space->lock)
+{
+	for (unsigned i = 0; i < space->vma_count; i++)
+		if (space->vmas[i].file == file &&
+		    !visit_part(space, &space->vmas[i], first, end, part))
+			return false;
+	return true;
 }
 
 void rmap_walk_mapping(struct file *file, uint64_t first, uint64_t pages, struct rmap_part part)
 {
 	for (struct space *space = NULL; (space = space_next(file->host, space));) {
 		write_lock(&space->lock);
-		for (unsigned i = 0; i < space->vma_count; i++)
-			if (space->vmas[i].file == file &&
-			    space->vmas[i].sharing == SHARING_SHARED)
-				visit_part(space, &space->vmas[i], first, first + pages, &part);
+		bool on = visit_parts(space, file, first, first + pages, &part);
+
 		write_unlock(&space->lock);
+		if (!on) {
+			space_put(space);
+			return;
+		}
 	}
 }
 

@@ -43,11 +43,11 @@ void rmap_unlock_all(struct rmap_spaces *spaces);
 /* The walk's part in one of them. */
 void rmap_visit(struct space *space, pfn_t head, struct rmap rmap) HOLDS(space->lock);
 /*
- * The same from a file's pages [first, first + pages): `visit` for each part of a shared VMA that
- * shows some of them, with its space locked exclusively. Linux: walk_page_mapping.
+ * The same from a file's pages [first, first + pages): `visit` for each part of a VMA that shows
+ * some of them, with its space locked exclusively. False ends the walk. Linux: walk_page_mapping.
  */
 struct rmap_part {
-	void (*visit)(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
+	bool (*visit)(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
 		      void *argument);
 	void *argument;
 };

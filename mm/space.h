@@ -130,11 +130,23 @@ static inline struct gather gather_begin(struct space *space)
 	return gather;
 }
 
-/* A reference to the folio that begins there. */
-void gather_add(struct gather *gather, pfn_t first);
 /* The flush, as soon as it has to be, or with the rest. Once for all that was added. */
 void gather_flush(struct gather *gather, uint64_t address);
 void gather_finish(struct gather *gather);
+/* A reference to the folio that begins there. Leaves of one folio come one after the other. */
+static inline void gather_add(struct gather *gather, pfn_t first)
+{
+	uint32_t head = (uint32_t)first.raw;
+
+	if (!gather->count || gather->folios[gather->count - 1].frame != head) {
+		if (gather->count == GATHER_MAX)
+			gather_finish(gather);
+		gather->folios[gather->count].frame = head;
+		gather->folios[gather->count++].references = 0;
+	}
+	gather->folios[gather->count - 1].references++;
+	gather->flushed = false;
+}
 
 /* ------------------------------------------------------------------ table.c */
 
@@ -212,6 +224,19 @@ void table_detach(struct space *space, uint64_t address, struct place *table) HO
 void table_attach(struct space *space, uint64_t address, struct place table) HOLDS(space->lock);
 void table_replace(struct space *space, uint64_t address, struct place table, pte_t leaf,
 		   struct gather *gather) HOLDS(space->lock);
+/*
+ * The same, by one table's `count` slots from that of the address on, which may be empty already.
+ * Linux: zap_pte_range.
+ */
+void table_clear(struct space *space, uint64_t address, pte_slot_t *slot, unsigned count,
+		 enum content content, struct gather *gather) HOLDS(space->lock);
+/* How many pages of [start, end) are in the first one's table of level 4K. */
+static inline unsigned pages_in_table(uint64_t start, uint64_t end)
+{
+	uint64_t next = (start | (level_bytes(LEVEL_2M) - 1)) + 1;
+
+	return (unsigned)(((next < end ? next : end) - start) >> PAGE_SHIFT);
+}
 /* Empties [start, end), across which no leaf may lie. */
 void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
 	HOLDS(space->lock);
@@ -355,8 +380,17 @@ void notifier_release(struct space *space) HOLDS(space->lock);
  * Whether some listener has used a page of [start, end): all are asked, each forgets. A primary
  * entry's own A is the caller's. Linux: mmu_notifier_clear_flush_young, _clear_young, _test_young.
  */
-MUST_USE bool notifier_clear_flush_young(struct space *space, uint64_t start, uint64_t end)
+MUST_USE bool notifier_ask_all(struct space *space, uint64_t start, uint64_t end)
 	HOLDS_SHARED(space->lock);
+MUST_USE static inline bool notifier_clear_flush_young(struct space *space, uint64_t start,
+						       uint64_t end) HOLDS_SHARED(space->lock)
+{
+	/* Reclaim asks of every page, and most spaces have no listener. */
+	if (!list_empty(&space->notifiers))
+		return notifier_ask_all(space, start, end);
+	trace_step(space->host->trace, TRACE_YOUNG_TEST, start, false);
+	return false;
+}
 MUST_USE bool notifier_clear_young(struct space *space, uint64_t start, uint64_t end)
 	HOLDS_SHARED(space->lock);
 MUST_USE bool notifier_test_young(struct space *space, uint64_t start, uint64_t end)

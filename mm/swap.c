@@ -158,7 +158,7 @@ bool swap_remove_mapping(struct host *host, pfn_t frame, uint32_t references)
 	struct swap *swap = host->swap;
 
 	spin_lock(&swap->lock);
-	bool gone = folio_freeze_clean(host, frame, references);
+	bool gone = folio_freeze_clean(host, page_block(host, frame), references);
 
 	if (gone)
 		take_from_cache(swap, frame);

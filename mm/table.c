@@ -82,8 +82,8 @@ static struct folio *table_of(const struct space *space, const pte_slot_t *slot)
  * good, and takes its marks with it; if it only moves, dirty is what counts. Linux:
  * zap_present_folio_ptes, try_to_migrate_one.
  */
-static void pass_on_marks(struct host *host, const struct folio *folio, pte_t old,
-			  enum content content, const struct gather *gather)
+static inline void pass_on_marks(struct host *host, const struct folio *folio, pte_t old,
+				 enum content content, const struct gather *gather)
 {
 	bool anon = atomic_read(&folio->flags) & FOLIO_ANON;
 
@@ -94,7 +94,8 @@ static void pass_on_marks(struct host *host, const struct folio *folio, pte_t ol
 }
 
 /* A page's entry comes or goes, to another frame, or to and from a place that is kept. */
-static void account_leaf(struct space *space, uint64_t address, pte_t old, bool was, pte_t new,
+static inline __attribute__((always_inline)) void
+account_leaf(struct space *space, uint64_t address, pte_t old, bool was, pte_t new,
 			 bool is, enum content content, struct gather *gather)
 	HOLDS(space->lock)
 {
@@ -119,13 +120,11 @@ static void account_leaf(struct space *space, uint64_t address, pte_t old, bool 
 	}
 }
 
-/* The accounts of one change. */
-static void account(struct space *space, uint64_t address, struct place place, pte_t old, pte_t new,
-		    enum content content, struct gather *gather) HOLDS(space->lock)
+/* The accounts of one change, but for the table's own. */
+static inline __attribute__((always_inline)) void
+account_entry(struct space *space, uint64_t address, unsigned level, pte_t old, pte_t new,
+	      enum content content, struct gather *gather) HOLDS(space->lock)
 {
-	const pte_slot_t *slot = place.slot;
-	unsigned level = place.level;
-
 	account_leaf(space, address, old, pte_keeps_page(old, level), new,
 		     pte_keeps_page(new, level), content, gather);
 	if (pte_table(old, level))
@@ -135,10 +134,16 @@ static void account(struct space *space, uint64_t address, struct place place, p
 		swap_entry_comes(space->host, pte_swap_slot(new));
 	if (pte_is_swap(old))
 		swap_entry_goes(space->host, pte_swap_slot(old));
+}
+
+static void account(struct space *space, uint64_t address, struct place place, pte_t old, pte_t new,
+		    enum content content, struct gather *gather) HOLDS(space->lock)
+{
+	account_entry(space, address, place.level, old, new, content, gather);
 	if (pte_is_empty(old) && !pte_is_empty(new))
-		table_of(space, slot)->entries++;
+		table_of(space, place.slot)->entries++;
 	if (!pte_is_empty(old) && pte_is_empty(new))
-		table_of(space, slot)->entries--;
+		table_of(space, place.slot)->entries--;
 }
 
 /* Unlinks the tables on the way to an address that have become empty, from `level` upwards. */
@@ -380,12 +385,38 @@ bool walk_next(const struct space *space, struct walk *walk)
 	return false;
 }
 
+void table_clear(struct space *space, uint64_t address, pte_slot_t *slot, unsigned count,
+		 enum content content, struct gather *gather)
+{
+	struct folio *table = table_of(space, slot);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (pte_is_empty(pte_read(&slot[i])))
+			continue;
+		account_entry(space, address + i * PAGE_SIZE, LEVEL_4K,
+			      (pte_t){ atomic_xchg(&slot[i], pte_empty().bits) }, pte_empty(),
+			      content, gather);
+		table->entries--;
+	}
+	if (!table->entries)
+		prune(space, address, LEVEL_4K, gather);
+}
+
 void table_zap(struct space *space, uint64_t start, uint64_t end, struct gather *gather)
 {
 	struct walk walk = { .at = start, .end = end, .absent = true };
 
-	while (walk_next(space, &walk))
-		table_change(space, walk.start, walk.place, pte_empty(), CONTENT_DIES, gather);
+	while (walk_next(space, &walk)) {
+		if (walk.place.level > LEVEL_4K) {
+			table_change(space, walk.start, walk.place, pte_empty(), CONTENT_DIES,
+				     gather);
+			continue;
+		}
+		unsigned count = pages_in_table(walk.start, end);
+
+		table_clear(space, walk.start, walk.place.slot, count, CONTENT_DIES, gather);
+		walk.at = walk.start + count * PAGE_SIZE;
+	}
 }
 
 /*

@@ -21,14 +21,13 @@
 struct referenced { struct folio *folio; uint32_t left; unsigned count; };
 
 /* A file that is read once, or anyhow, says so: there A means nothing. Linux: vma_has_recency. */
-static bool has_recency(const struct space *space, uint64_t address) HOLDS_SHARED(space->lock)
+static bool has_recency(const struct vma *vma)
 {
-	const struct vma *vma = vma_find(space, address);
-
 	return !vma || vma->advice == ADVICE_NORMAL;
 }
 
-static bool entry_used(struct space *space, uint64_t address, struct place place) HOLDS(space->lock)
+static inline bool entry_used(struct space *space, uint64_t address, struct place place)
+	HOLDS(space->lock)
 {
 	bool young = false;
 
@@ -46,17 +45,26 @@ static bool entry_used(struct space *space, uint64_t address, struct place place
 	       young;
 }
 
+/* Whether the folio was used by this leaf, or by whom idle tracking has asked since. */
+static inline __attribute__((always_inline)) bool
+leaf_used(struct space *space, const struct vma *vma, uint64_t address, struct place place,
+	  struct folio *folio) HOLDS(space->lock)
+{
+	bool used = has_recency(vma) && entry_used(space, address, place);
+
+	if (atomic_read(&folio->flags) & FOLIO_YOUNG)
+		used = atomic_and(&folio->flags, ~FOLIO_YOUNG) & FOLIO_YOUNG || used;
+	if (used && atomic_read(&folio->flags) & FOLIO_IDLE)
+		atomic_and(&folio->flags, ~FOLIO_IDLE);
+	return used;
+}
+
 static bool referenced_one(struct space *space, uint64_t address, struct place place, void *argument)
 	HOLDS(space->lock)
 {
 	struct referenced *found = argument;
-	bool used = has_recency(space, address) && entry_used(space, address, place);
 
-	if (atomic_read(&found->folio->flags) & FOLIO_YOUNG)
-		used = atomic_and(&found->folio->flags, ~FOLIO_YOUNG) & FOLIO_YOUNG || used;
-	if (used && atomic_read(&found->folio->flags) & FOLIO_IDLE)
-		atomic_and(&found->folio->flags, ~FOLIO_IDLE);
-	found->count += used;
+	found->count += leaf_used(space, vma_find(space, address), address, place, found->folio);
 	return --found->left;
 }
 
@@ -98,7 +106,6 @@ static void unmap_file_page(struct space *space, uint64_t address, struct place 
 			    struct gather *gather) HOLDS(space->lock)
 {
 	table_change(space, address, place, pte_empty(), CONTENT_MOVES, gather);
-	gather_finish(gather);
 }
 
 /*
@@ -130,7 +137,6 @@ static void unmap_anon_page(struct space *space, uint64_t address, struct place 
 	if (pte_leaf(new, LEVEL_4K))
 		folio_get(host, frame);
 	table_change(space, address, place, new, CONTENT_STAYS, gather);
-	gather_finish(gather);
 }
 
 /* Goes on until no entry is left, or one had to be put back. */
@@ -146,6 +152,7 @@ static bool unmap_one(struct space *space, uint64_t address, struct place place,
 		unmap_anon_page(space, address, place, &gather);
 	else
 		unmap_file_page(space, address, place, &gather);
+	gather_finish(&gather);
 	notifier_end(space, &range);
 
 	uint32_t after = atomic_read(&folio->mapcount);
@@ -153,27 +160,88 @@ static bool unmap_one(struct space *space, uint64_t address, struct place place,
 	return after && after < before;
 }
 
-/* The only entry: the space stays locked between the look and the bracket. */
-static bool unmap_unused(struct space *space, uint64_t address, struct place place, void *argument)
-	HOLDS(space->lock)
-{
-	struct referenced *found = argument;
-
-	(void)referenced_one(space, address, place, found);
-	if (!found->count)
-		(void)unmap_one(space, address, place, found->folio);
-	return false;
-}
-
-bool folio_unmap_unused(struct host *host, pfn_t frame)
-{
-	struct referenced found = { .folio = page_known(host, frame), .left = 1 };
-
-	rmap_walk(host, frame, (struct rmap){ unmap_unused, &found });
-	return !found.count;
-}
-
 void folio_try_to_unmap(struct host *host, pfn_t frame)
 {
 	rmap_walk(host, frame, (struct rmap){ unmap_one, page_known(host, frame) });
+}
+
+/* ------------------------------------------------------------------ neighbours */
+
+struct run {
+	const struct block *blocks;
+	uint64_t first;			/* the number of blocks[0] in the file */
+	unsigned left;			/* pages whose entry was not met yet */
+	uint32_t used;			/* bit n: blocks[n] was */
+};
+
+/* Whether the slot is that of the run's page n, and nobody has used it. */
+static bool is_unused(struct space *space, const struct vma *vma, uint64_t address,
+		      pte_slot_t *slot, struct run *run, uint64_t n) HOLDS(space->lock)
+{
+	struct block block = run->blocks[n];
+	struct place place = { slot, pte_read(slot), LEVEL_4K };
+
+	if (!pte_leaf(place.pte, LEVEL_4K) || pte_frame(place.pte).raw != block.head.raw)
+		return false;
+	run->left--;
+	if (!leaf_used(space, vma, address, place, block.folio))
+		return true;
+	run->used |= UINT32_C(1) << n;
+	return false;
+}
+
+/* One bracket, one flush. */
+static void unmap_together(struct space *space, uint64_t start, pte_slot_t *slot, unsigned count)
+	HOLDS(space->lock)
+{
+	if (!count)
+		return;
+	struct gather gather = gather_begin(space);
+	struct mm_range range = notifier_start(space, start, start + count * PAGE_SIZE, EVENT_CLEAR);
+
+	table_clear(space, start, slot, count, CONTENT_MOVES, &gather);
+	gather_finish(&gather);
+	notifier_end(space, &range);
+}
+
+/* By one table's slots. The space stays locked between the look and the bracket. */
+static void unmap_slots(struct space *space, const struct vma *vma, uint64_t start,
+			pte_slot_t *slot, unsigned count, struct run *run) HOLDS(space->lock)
+{
+	uint64_t n = vma_page(vma, start) - run->first;
+	unsigned unused = 0;		/* from here to i */
+
+	for (unsigned i = 0; i < count; i++) {
+		if (is_unused(space, vma, start + i * PAGE_SIZE, &slot[i], run, n + i))
+			continue;
+		unmap_together(space, start + unused * PAGE_SIZE, &slot[unused], i - unused);
+		unused = i + 1;
+	}
+	unmap_together(space, start + unused * PAGE_SIZE, &slot[unused], count - unused);
+}
+
+static bool unmap_part(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
+		       void *argument) HOLDS(space->lock)
+{
+	struct run *run = argument;
+
+	while (start < end) {
+		unsigned count = pages_in_table(start, end);
+		struct place place = tlb_find(space, start);
+
+		if (place.level == LEVEL_4K)
+			unmap_slots(space, vma, start, place.slot, count, run);
+		start += count * PAGE_SIZE;
+	}
+	return run->left;
+}
+
+uint32_t folio_unmap_unused(const struct block *blocks, unsigned count)
+{
+	const struct folio *first = blocks[0].folio;
+	struct run run = { .blocks = blocks, .first = first->index, .left = count };
+
+	rmap_walk_mapping(folio_file(first), first->index, count,
+			  (struct rmap_part){ unmap_part, &run });
+	return run.used;
 }

@@ -113,7 +113,7 @@ static uint64_t check_lru_list(const struct host *host, enum lru list) HOLDS(hos
 		newer = at;
 		at = folio->next;
 	}
-	check(newer == host->lists[list].oldest && count == host->lists[list].folios);
+	check(newer == host->lists[list].oldest && count == lru_folios(host, list));
 	return count;
 }
 

@@ -7,7 +7,7 @@
 
 #define BASE UINT64_C(0x40000000)
 
-enum { BATCH = 32, EQUAL = 8, KSM_PAGES = 64 };
+enum { BATCH = 32, FILE_PAGES = 256, EQUAL = 8, KSM_PAGES = 64 };
 
 static struct space *space;
 static struct file *file;
@@ -36,10 +36,9 @@ static struct store no_store = { &no_store_ops };
 
 static hva_t page(unsigned i) { return hva(BASE + i * PAGE_SIZE); }
 
-static void read_all(struct host *host)
+static void read_pages(unsigned pages)
 {
-	(void)host;
-	for (unsigned i = 0; i < BATCH; i++) {
+	for (unsigned i = 0; i < pages; i++) {
 		uint64_t word;
 
 		must(space_read(space, page(i), &word, sizeof(word)));
@@ -53,30 +52,40 @@ static void write_all(struct host *host)
 		must(space_write(space, page((unsigned)i), &i, sizeof(i)));
 }
 
-/* In memory, on the inactive list, and unused: what reclaim takes at its first look. */
-static void cool(struct host *host)
+/*
+ * In memory, on the inactive list, and unused: what reclaim takes at its first look. In the order
+ * in which it comes to them, each `step` pages behind the one before.
+ */
+static void cool(struct host *host, unsigned pages, unsigned step)
 {
-	must(space_cool(space, page(0), BATCH * PAGE_SIZE));
+	for (unsigned i = 0; i < pages; i++)
+		must(space_cool(space, page(i * step % pages), PAGE_SIZE));
 	lru_drain(host);
-}
-
-static void read_and_cool(struct host *host)
-{
-	read_all(host);
-	cool(host);
 }
 
 static void write_and_cool(struct host *host)
 {
 	write_all(host);
-	cool(host);
+	cool(host, BATCH, 1);
+}
+
+static void read_on(struct host *host)
+{
+	read_pages(FILE_PAGES);
+	cool(host, FILE_PAGES, 1);
+}
+
+static void read_about(struct host *host)
+{
+	read_pages(FILE_PAGES);
+	cool(host, FILE_PAGES, 37);
 }
 
 static void map_file(struct host *host)
 {
-	must(file_create(host, &no_store, BATCH, &file));
+	must(file_create(host, &no_store, FILE_PAGES, &file));
 	must(space_create(host, &space));
-	must(space_map_file(space, page(0), BATCH * PAGE_SIZE, PROTECTION_READ_WRITE, file, 0,
+	must(space_map_file(space, page(0), FILE_PAGES * PAGE_SIZE, PROTECTION_READ_WRITE, file, 0,
 			    SHARING_SHARED));
 }
 
@@ -87,10 +96,16 @@ static void unmap_file(struct host *host)
 	must(file_destroy(file));
 }
 
-static void reclaim_all(struct host *host) { check(host_reclaim(host, BATCH) == BATCH); }
+static void reclaim_file(struct host *host)
+{
+	check(host_reclaim(host, FILE_PAGES) == FILE_PAGES);
+}
 
-BENCHMARK(reclaim_clean_file_page, .setup = map_file, .before = read_and_cool, .body = reclaim_all,
-	  .end = unmap_file, .operations = BATCH, .target = 600);
+/* Pages that came one after the other, as when a file is read, are dealt with together. */
+BENCHMARK(reclaim_clean_file_page, .setup = map_file, .before = read_on, .body = reclaim_file,
+	  .end = unmap_file, .operations = FILE_PAGES, .target = 600);
+BENCHMARK(reclaim_scattered_page, .setup = map_file, .before = read_about, .body = reclaim_file,
+	  .end = unmap_file, .operations = FILE_PAGES);
 
 /* ------------------------------------------------------------------ a process's own */
 
@@ -120,8 +135,8 @@ static void unmap_swappable(struct host *host)
 
 static void swap_in_out(struct host *host)
 {
-	reclaim_all(host);
-	read_all(host);
+	check(host_reclaim(host, BATCH) == BATCH);
+	read_pages(BATCH);
 }
 
 /* To the store, which takes no time, and back. */

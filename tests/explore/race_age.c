@@ -174,12 +174,15 @@ static void find_both(void)
 	find(first_frame);
 }
 
+/* The same frame, unless the other has the pair now; not one that a CPU keeps for itself. */
 static void free_and_lend(void)
 {
 	pfn_t single;
 
 	folio_put(world.host, first_frame);
-	check(folio_alloc(world.host, ORDER_4K, &single) == STATUS_OK);
+	if (folio_alloc_within(world.host, first_frame, pfn_add(first_frame, 1), &single) !=
+	    STATUS_OK)
+		return;
 	folio_make_anon(world.host, single, 1, 0);
 	folio_put(world.host, single);
 }

@@ -75,6 +75,49 @@ SCENARIO(reclaim_process, .rule = "what a process stores is in what is written, 
 	 .name_word = world_name, .bound = 2);
 
 /*
+ * Pages that are taken together: of three, reclaim looks at one, then at two. Clean, used by
+ * the guest alone, so they go at the second look.
+ */
+static void open_neighbours(void) NOT_CHECKED
+{
+	enum { PAGES = 3 };
+
+	world_open_file(PAGES, SHARING_SHARED);
+	for (uint64_t page = 0; page < PAGES; page++)
+		guest_stores(page, 5);
+	guest_leaves();
+	sync_file();
+	for (uint64_t page = 0; page < PAGES; page++) {
+		check(guest_loads(page) == 5);
+
+		pte_slot_t *slot = table_find(world.space, WORLD_BACKING + page * PAGE_SIZE).slot;
+
+		atomic_and(&folio_of(world.host, pte_frame(pte_read(slot)))->flags, ~FOLIO_ACCESSED);
+		atomic_and(slot, ~PTE_A);
+	}
+	guest_leaves();
+	lru_drain(world.host);
+}
+
+static void store_last(void)
+{
+	guest_stores(2, 7);
+	guest_leaves();
+}
+
+static void reclaim_all(void) { (void)host_reclaim(world.host, 3); }
+
+static void verify_last(void)
+{
+	check(process_loads(2) == 7 && process_loads(1) == 5 && process_loads(0) == 5);
+	world_verify();
+}
+
+SCENARIO(reclaim_neighbours, .rule = "pages that are taken together keep each its store (S29, S53)",
+	 .setup = open_neighbours, .actors = { store_last, reclaim_all }, .verify = verify_last,
+	 .name_word = world_name, .bound = 2);
+
+/*
  * S48: a user who has only a reference: the page is not mapped any more. Writes, marks, puts: no
  * lock. Linux: gup; unmap; write; set_page_dirty; put_page.
  */

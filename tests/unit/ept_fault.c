@@ -368,6 +368,8 @@ static void two_of_one_space(void **state)
 	assert_int_equal(level_at(5 * PAGE_SIZE), 0);
 	ept_destroy(second);
 	ept = first;
+	/* The space tells the one that is left, and no other. */
+	assert_ptr_equal(space->notifiers.next->next, &space->notifiers);
 	assert_int_equal(level_at(0), 0);
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 }

@@ -166,6 +166,29 @@ static void s45_lazyfree_and_written_by_the_guest(void **state)
 	assert_int_equal(load_on(1, PAGE_SIZE), 0);
 }
 
+/* Neighbours are taken from the guest at once, and what it alone knows to be dirty is written. */
+static void s53_neighbours_in_one_bracket(void **state)
+{
+	(void)state;
+	lend_file();
+	for (uint64_t page = 0; page < PAGES; page++)
+		store_on(1, page * PAGE_SIZE, page);
+	assert_int_equal(file_sync(file), STATUS_OK);
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_int_equal(load_on(1, page * PAGE_SIZE), page);
+	for (uint64_t page = 40; page < 50; page++)
+		store_on(1, page * PAGE_SIZE, page + 100);
+	uint64_t brackets = host_read_count(arena.host, HOST_BRACKETS);
+
+	reclaim_all();
+	assert_true(host_read_count(arena.host, HOST_BRACKETS) - brackets < PAGES);
+	for (uint64_t page = 0; page < PAGES; page++) {
+		assert_int_equal(level_at(page * PAGE_SIZE), 0);
+		assert_int_equal(load_on(1, page * PAGE_SIZE),
+				 page < 40 || page >= 50 ? page : page + 100);
+	}
+}
+
 /*
  * Guest and process store, here and there; all of it is evicted; each word is what was stored
  * last.
@@ -250,7 +273,7 @@ int main(void)
 		reclaim_test(s30_written_through_an_entry_made_before), reclaim_test(s30_anonymous),
 		reclaim_test(s45_lazyfree_and_written_by_the_guest),
 		reclaim_test(content_of_anonymous_memory), reclaim_test(content_of_a_file),
-		reclaim_test(the_guests_use_counts),
+		reclaim_test(s53_neighbours_in_one_bracket), reclaim_test(the_guests_use_counts),
 	};
 
 	return cmocka_run_group_tests_name("ept/reclaim", tests, NULL, NULL);

@@ -34,6 +34,7 @@ static void content_and_entries_move(void **state)
 	put(BASE + PAGE_SIZE, 1);
 	put(BASE + 3 * PAGE_SIZE, 3);
 	atomic_and(entry(BASE + PAGE_SIZE).slot, ~PTE_A);
+	atomic_and(entry(BASE + 3 * PAGE_SIZE).slot, ~(PTE_SOFT | PTE_W));
 	pte_t first = entry(BASE + PAGE_SIZE).pte, last = entry(BASE + 3 * PAGE_SIZE).pte;
 	pte_t hole = entry(BASE).pte;
 

@@ -162,9 +162,9 @@ static void damage_is_seen(void **state)
 		host()->lru_lock = (spinlock_t){ 0 };
 		host_verify(host());
 	}
-	list->folios++;
+	list->folios.live++;
 	assert_true(panics(host_verify(host()), "folios"));
-	list->folios--;
+	list->folios.live--;
 	host()->lru_lock = (spinlock_t){ 0 };
 	/* One that is on no list and says that it is. */
 	pfn_t frame;
@@ -332,6 +332,67 @@ static void kept_while_somebody_needs_it(void **state)
 	assert_int_equal(reclaim_one(frame), 1);
 	assert_int_equal(get(BASE), 3);
 	expect_lists(0, 0, 0, 0, 1);
+}
+
+/*
+ * Neighbours of a file go in one bracket, with one flush; of 16 pages reclaim looks at one, one,
+ * three, five, then the last six.
+ */
+static void neighbours_go_together(void **state)
+{
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		get(BASE + i * PAGE_SIZE);
+		if (i != 12)
+			forget_use(BASE + i * PAGE_SIZE);
+	}
+	*(uint64_t *)pfn_to_ptr(frame_at(BASE + 14 * PAGE_SIZE)) = 77;
+	atomic_or(entry(BASE + 14 * PAGE_SIZE).slot, PTE_D | PTE_W);
+	uint64_t brackets = host_read_count(host(), HOST_BRACKETS);
+	uint64_t flushes = host_read_count(host(), HOST_TLB_FLUSHES);
+
+	assert_int_equal(host_reclaim(host(), PAGES - 1), PAGES - 1);
+	/* The last six around the one that was used. */
+	assert_int_equal(host_read_count(host(), HOST_BRACKETS) - brackets, 4 + 2);
+	assert_int_equal(host_read_count(host(), HOST_TLB_FLUSHES) - flushes, 4 + 2);
+	for (uint64_t i = 0; i < PAGES; i++)
+		assert_int_equal(pte_present(entry(BASE + i * PAGE_SIZE).pte), i == 12);
+	assert_int_equal(stored(14), 77);
+	expect_lists(0, 0, 1, 0, 0);
+}
+
+/* A private copy stands where the file's page would. */
+static void copies_are_no_neighbours(void **state)
+{
+	const uint64_t copied = BASE + 10 * PAGE_SIZE;
+
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_PRIVATE);
+	map_file(BASE + GIB, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	put(copied, 5);
+	atomic_and(entry(copied).slot, ~PTE_A);
+	for (uint64_t at = BASE + GIB; at < BASE + GIB + PAGES * PAGE_SIZE; at += PAGE_SIZE) {
+		get(at);
+		forget_use(at);
+	}
+	assert_int_equal(host_reclaim(host(), PAGES), PAGES);
+	assert_int_equal(get(copied), 5);
+}
+
+static void neighbours_of_two_processes(void **state)
+{
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	map_file(BASE + GIB, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		get(BASE + i * PAGE_SIZE);
+		get(BASE + GIB + i * PAGE_SIZE);
+		forget_use(BASE + i * PAGE_SIZE);
+		forget_use(BASE + GIB + i * PAGE_SIZE);
+	}
+	assert_int_equal(host_reclaim(host(), PAGES), PAGES);
+	expect_lists(0, 0, 0, 0, 0);
 }
 
 /* What waits for its writeback is next, when that has ended. Linux: folio_rotate_reclaimable. */
@@ -550,13 +611,15 @@ static void watermarks(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest tests[] = {
 		file_test(new_pages_wait_in_a_batch), file_test(the_last_put_takes_off),
 		file_test(two_touches_activate), file_test(damage_is_seen),
 		file_test(unused_pages_go_oldest_first),
 		file_test(used_pages_stay_longer), file_test(order_of_a_clean_page),
 		file_test(s53_s96_order_of_a_dirty_page), file_test(all_who_map_it),
-		file_test(kept_while_somebody_needs_it), file_test(written_pages_are_next),
+		file_test(kept_while_somebody_needs_it), file_test(neighbours_go_together),
+		file_test(copies_are_no_neighbours), file_test(neighbours_of_two_processes),
+		file_test(written_pages_are_next),
 		file_test(s48_references_first_dirty_second), file_test(truncated_meanwhile),
 		file_test(s45_lazyfree_judged_inside_the_bracket),
 		file_test(lazyfree_goes_unwritten), file_test(s46_a_reference_keeps_a_lazyfree_page),
