@@ -230,6 +230,7 @@ static void guest_command(char *arguments)
 		.mem_mib = options.mem_mib,
 		.vcpus = (unsigned)options.vcpus,
 		.max_level = (unsigned)options.level,
+		.policy = options.policy,
 		.unix_time = 946684800,		/* 2000-01-01, so that runs repeat */
 		.console = { put, get, &run },
 		.load = { .command_line = options.command_line },
@@ -254,5 +255,5 @@ lost:
 }
 
 CONSOLE_COMMAND("guest", "NAME [mem=MiB] [vcpus=N] [level=1..3] [harass=RANGES_PER_SECOND] "
-		"[initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
+		"[policy=zap|rfc|map|pte|batch] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
 		guest_command)

@@ -54,6 +54,20 @@ static bool parse_number(const char *key, const char *text, uint64_t least, uint
 	return false;
 }
 
+static bool parse_policy(const char *name, enum ept_policy *out)
+{
+	static const char *const names[EPT_POLICIES] = {
+		[EPT_POLICY_MAP] = "map", [EPT_POLICY_ZAP] = "zap", [EPT_POLICY_RFC] = "rfc",
+		[EPT_POLICY_BATCH] = "batch", [EPT_POLICY_PTE] = "pte",
+	};
+
+	for (*out = 0; *out < EPT_POLICIES; (*out)++)
+		if (!strcmp(name, names[*out]))
+			return true;
+	print("guest: policy=%s: expected zap, rfc, map, pte or batch\n", name);
+	return false;
+}
+
 static bool parse_option(struct guest_options *options, char *word)
 {
 	char *value = strchr(word, '=');
@@ -72,14 +86,16 @@ static bool parse_option(struct guest_options *options, char *word)
 		return parse_number(word, value, LEVEL_4K, LEVEL_1G, &options->level);
 	if (!strcmp(word, "harass"))
 		return parse_number(word, value, 0, HARASS_RATE_MAX, &options->harass);
+	if (!strcmp(word, "policy"))
+		return parse_policy(value, &options->policy);
 	if (!strcmp(word, "initrd"))
 		return guest_find_image(value, &options->initrd);
 	if (!strcmp(word, "console") && (!strcmp(value, "raw") || !strcmp(value, "prefix"))) {
 		options->raw = value[0] == 'r';
 		return true;
 	}
-	print("guest: '%s=%s': expected mem= vcpus= level= harass= initrd= console=raw|prefix "
-	      "or cmdline=\n", word, value);
+	print("guest: '%s=%s': expected mem= vcpus= level= harass= policy= initrd= "
+	      "console=raw|prefix or cmdline=\n", word, value);
 	return false;
 }
 

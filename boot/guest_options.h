@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ept/ept.h"
 #include "guest/load/load.h"
 
 enum { HARASS_RATE_MAX = 100000 };	/* ranges a second */
@@ -13,6 +14,7 @@ struct guest_options {
 	const char *name;
 	uint64_t mem_mib, vcpus, level, harass;
 	bool raw;
+	enum ept_policy policy;
 	const char *command_line;
 	struct load_file initrd;	/* no bytes: none */
 };

@@ -52,11 +52,23 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
 	HOLDS_SHARED(ept->lock);
 
 /*
- * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
- * allows, and stands there now, or another that was found does. A page without a folio is nobody's
- * to mark. Only under a policy that marks when it maps.
+ * A store by the leaf `old` is allowed from now on, which only software had forbidden (its MW says
+ * so). No flush, no mark. False: something else stands there by now. Without ept->lock: between
+ * walk_enter and walk_leave.
  */
-void ept_propagate_map(struct ept *ept, spte_t leaf, const struct mm_page *page)
-	HOLDS_SHARED(ept->lock);
+MUST_USE bool ept_allow_store(struct ept *ept, spte_slot_t *slot, spte_t old);
+/*
+ * For a dirty log: W or D goes from a leaf that stays; owed, if it was there. An entry that is no
+ * leaf has none.
+ */
+void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bits, struct flush_batch *batch)
+	HOLDS(ept->lock);
+/*
+ * One large leaf becomes a table of 512 leaves that translate alike, but that those have not the
+ * bits `less` of what it has: owed, if it has them. False: no memory for the table. Linux:
+ * tdp_mmu_split_huge_page.
+ */
+MUST_USE bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t less,
+			     struct flush_batch *batch) HOLDS(ept->lock);
 
 #endif

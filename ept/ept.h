@@ -30,12 +30,23 @@ struct ept_caps {
 MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps, struct ept **out);
 
 /*
- * When the folio behind a leaf is marked dirty and accessed: when the leaf is made, as if it were
- * used and, if the host lets it be written, written at once; or when it goes, or loses D, by what
- * its flags have come to say. Either way before anybody asks: no store is lost. Linux: the first
- * since 6.13, and on all other architectures; the second on x86 until then.
+ * When the folio behind a leaf is marked dirty and accessed. Whichever it is, before anybody asks:
+ * no store is lost (S49).
+ *
+ *	MAP	when the leaf is made, as if it were used and, if the host lets it be written,
+ *		written at once. Linux since 6.13, and all architectures but x86 before
+ *	ZAP	when it goes, or loses D, by what its flags have come to say. Linux on x86 till then
+ *	RFC	dirty as by MAP, accessed as by ZAP: the series as it was posted
+ *	BATCH	as by ZAP, once for a folio in each range that goes
+ *	PTE	never: a leaf may be written where the process's own entry is dirty, and that is told
+ *		of whoever cleans it
+ *
+ * A memfd's page has no process's entry: whichever it is, the memfd's own lookup marks it (S35).
  */
-enum ept_policy { EPT_POLICY_MAP, EPT_POLICY_ZAP };
+enum ept_policy {
+	EPT_POLICY_MAP, EPT_POLICY_ZAP, EPT_POLICY_RFC, EPT_POLICY_BATCH, EPT_POLICY_PTE,
+	EPT_POLICIES
+};
 /* MAP at first. Before any region is added. */
 void ept_set_policy(struct ept *ept, enum ept_policy policy);
 
@@ -89,6 +100,50 @@ MUST_USE enum status ept_region_find(struct ept *ept, gfn_t frame, struct region
 MUST_USE enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t bytes);
 MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes);
 
+/* ------------------------------------------------------------------ dirty logging */
+
+/*
+ * How a store to a page of a logged region is noticed. Linux: KVM_MEM_LOG_DIRTY_PAGES.
+ *
+ *	WRITE_PROTECT	leaves lose W; the store faults, and the fault notes it
+ *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at all
+ */
+enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT };
+
+struct log_options {
+	enum log_kind kind;
+	bool manual;			/* ept_log_get clears nothing: ept_log_clear does */
+	bool initially_set;		/* every bit is set at first, and no leaf changes before it is cleared */
+	bool lazy;			/* large leaves stay until somebody stores there */
+};
+
+/*
+ * From now on, the stores to the region that starts there are logged; on return no processor can
+ * store without a trace. Leaves are of 4 KiB from then on: those that are larger are split, as far
+ * as there is memory for tables; the rest when they are stored to. STATUS_NOT_FOUND;
+ * STATUS_EXISTS: it is logged; STATUS_UNSUPPORTED: the processor has no D; STATUS_NO_MEMORY. Takes
+ * ept->lock.
+ */
+MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options);
+/* And no more. What was split stays so until it goes. STATUS_NOT_FOUND. */
+MUST_USE enum status ept_log_disable(struct ept *ept, gfn_t start);
+/*
+ * Which pages were stored to: bit n of `words` for the region's page n, its length rounded up to
+ * whole words. Each is clean again, and the next store to it is logged anew, unless the log is
+ * manual. A store is in this harvest or in the next one; which are in it is certain for vCPUs that
+ * are out of the guest and of ept_fault. STATUS_NOT_FOUND. Takes ept->lock. Linux:
+ * KVM_GET_DIRTY_LOG.
+ */
+MUST_USE enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words);
+/*
+ * Of a manual log: the pages of [first, first + pages) that have a bit in `words` (bit 0: page
+ * `first`) are clean from now on. `first` is a multiple of 64, `pages` as well or up to the
+ * region's end, else STATUS_BAD_RANGE. STATUS_NOT_FOUND: no log, or no manual one. Linux:
+ * KVM_CLEAR_DIRTY_LOG.
+ */
+MUST_USE enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t pages,
+				   const uint64_t *words);
+
 /* ------------------------------------------------------------------ faults */
 
 enum fault_result {
@@ -135,6 +190,8 @@ struct ept_stats {
 	uint64_t invepts;		/* INVEPTs asked for at entry */
 	uint64_t tables_allocated, tables_freed;	/* linked below the root; freed again */
 	uint64_t changes;		/* leaves exchanged by change_pte */
+	uint64_t fast;			/* faults that took no lock */
+	uint64_t split;			/* large leaves that became a table */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

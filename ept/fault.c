@@ -18,9 +18,12 @@
  * Linux: kvm_tdp_page_fault, kvm_faultin_pfn.
  */
 #include "ept/change.h"
+#include "ept/fast.h"
+#include "ept/log.h"
 #include "ept/map.h"
 #include "ept/memfd.h"
 #include "ept/notify.h"
+#include "ept/policy.h"
 #include "ept/region.h"
 #include "ept/table.h"
 
@@ -29,6 +32,7 @@ struct fault {
 	enum access access;
 	uint64_t sequence;
 	struct region region;		/* a copy: valid while the sequence stands */
+	struct ept_log *log;		/* the region's, as long; NULL: it has none */
 	struct mm_page page;
 };
 
@@ -41,6 +45,7 @@ static enum fault_result begin(struct ept *ept, struct fault *fault)
 	const struct region *region = region_find(ept, fault->frame);
 
 	fault->sequence = notify_sequence(ept);
+	fault->log = log_find(ept, fault->frame);
 	if (region)
 		fault->region = *region;
 	if (!region)
@@ -51,6 +56,15 @@ static enum fault_result begin(struct ept *ept, struct fault *fault)
 		result = FAULT_NO_HOST;
 	read_unlock(&ept->lock);
 	return result;
+}
+
+static enum status ask_space(struct ept *ept, hva_t address, enum access access,
+			     struct mm_page *page)
+{
+	unsigned flags = policy_lookup_flags(ept);
+
+	return flags ? mm_lookup_with(ept->space, address, access, flags, page)
+		     : mm_lookup(ept->space, address, access, page);
 }
 
 /* A fetch asks the host for no more than a read: what a guest may read it may execute. */
@@ -65,7 +79,7 @@ static enum fault_result look_up(struct ept *ept, struct fault *fault)
 
 	enum status status = memfd_is(address)
 				     ? memfd_region_lookup(ept, address, access, &fault->page)
-				     : mm_lookup(ept->space, address, access, &fault->page);
+				     : ask_space(ept, address, access, &fault->page);
 
 	if (status == STATUS_OK)
 		return FAULT_FIXED;
@@ -84,12 +98,16 @@ static struct plan plan(const struct ept *ept, const struct fault *fault)
 {
 	const struct mm_page *page = &fault->page;
 	unsigned most = page->level < ept->caps.max_level ? page->level : ept->caps.max_level;
-	unsigned level = region_level(&fault->region, fault->frame, most);
+	unsigned level = region_level(&fault->region, fault->frame, fault->log ? LEVEL_4K : most);
 	uint64_t inside = level_pages(level) - 1;
 	struct plan plan = { .start = gfn(fault->frame.raw & ~inside), .level = level };
 
 	plan.leaf = spte_make_leaf(pfn(page->frame.raw & ~inside),
-				   page->writable && fault->region.rights == REGION_READ_WRITE);
+				   policy_allows_writes(ept, page) &&
+				   fault->region.rights == REGION_READ_WRITE);
+	/* Read, it is not stored to: the next store will tell. */
+	if (fault->log && !(fault->access & ACCESS_WRITE))
+		plan.leaf.bits &= ~(log_takes(fault->log, level) | SPTE_D);
 	plan.hva_start = region_hva(&fault->region, plan.start);
 	plan.hva_end = hva_add(plan.hva_start, level_bytes(level));
 	return plan;
@@ -102,7 +120,9 @@ static enum map_result install(struct ept *ept, const struct fault *fault, const
 	enum map_result result = ept_map(ept, plan->start, plan->level, &leaf, fault->access);
 
 	if (result != MAP_CONFLICT)
-		ept_propagate_map(ept, leaf, &fault->page);
+		policy_mapped(ept, leaf, &fault->page);
+	if (result == MAP_INSTALLED && fault->log && fault->access & ACCESS_WRITE)
+		log_mark(fault->log, fault->frame);
 	return result;
 }
 
@@ -117,18 +137,53 @@ static enum map_result try_map(struct ept *ept, const struct fault *fault, const
 }
 
 /*
+ * A leaf that is larger than a log wants it: its other pages stay. False: it is none, or there is
+ * no memory for tables. Linux: tdp_mmu_split_huge_page, by a fault.
+ */
+static bool split(struct ept *ept, const struct fault *fault, const struct plan *plan,
+		  struct flush_batch *batch) HOLDS(ept->lock)
+{
+	unsigned level;
+	spte_t old;
+
+	if (!fault->log)
+		return false;
+	for (;;) {
+		spte_slot_t *slot = ept_find(ept, fault->frame, &level, &old);
+
+		if (!spte_is_leaf(old) || level == plan->level)
+			return true;
+		if (!ept_split_leaf(ept, slot, level, log_takes(fault->log, level - 1), batch))
+			return false;
+	}
+}
+
+/*
  * A table where a leaf should be, a larger leaf, or one with fewer rights: away with it first. The
  * sequence moves, so that faults between their two locks begin again: the tables above their
  * conflict may be gone, and their store need not have others in their place.
  */
-static enum map_result replace(struct ept *ept, const struct fault *fault, const struct plan *plan)
-	HOLDS(ept->lock)
+static void clear_way(struct ept *ept, const struct plan *plan) HOLDS(ept->lock)
 {
-	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
-		return MAP_STALE;
 	atomic_add(&ept->sequence, 1);
 	flush_settle(ept, ept_zap_range(ept, plan->start, level_pages(plan->level), ZAP_TABLES,
 					flush_nothing()));
+}
+
+static enum map_result replace(struct ept *ept, const struct fault *fault, const struct plan *plan)
+	HOLDS(ept->lock)
+{
+	struct flush_batch batch = flush_nothing();
+	enum map_result result = MAP_CONFLICT;
+
+	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
+		return MAP_STALE;
+	if (split(ept, fault, plan, &batch))
+		result = install(ept, fault, plan);
+	flush_settle(ept, batch);
+	if (result != MAP_CONFLICT)
+		return result;
+	clear_way(ept, plan);
 	return install(ept, fault, plan);
 }
 
@@ -168,6 +223,11 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
 	enum fault_result result;
 
 	count_access(ept, access);
+	result = access & ACCESS_WRITE ? ept_fault_fast(ept, fault.frame, access) : FAULT_NO_HOST;
+	if (result == FAULT_SPURIOUS)
+		ept_count(ept, COUNT_SPURIOUS, 1);
+	if (result == FAULT_FIXED || result == FAULT_SPURIOUS)
+		return result;
 	if (ept_table_prepare(ept) != STATUS_OK)
 		return FAULT_NO_MEMORY;
 	result = begin(ept, &fault);

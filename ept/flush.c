@@ -5,7 +5,7 @@
  *
  * One word, `generation`, counts shootdowns. Each CPU has a word that only it writes:
  *
- *	presence = entries so far << 2 | { OUTSIDE, IN_GUEST }
+ *	presence = entries so far << 2 | { OUTSIDE, IN_GUEST, WALKING }
  *
  *   CPU                                      flusher
  *   ---                                      -------
@@ -39,12 +39,17 @@
  *   bit has taken the entries away before, and the walk finds them gone.
  *
  * Tables wait in the batch until the same moment as frames do.
+ *
+ * A walk without the lock (walk_enter) is an entry of another kind: it announces itself by the same
+ * locked exchange before it reads an entry, so either it finds a table gone, or the flusher finds
+ * it WALKING and waits for it before the table is freed. It keeps no translation and needs no kick.
  */
 #include "ept/flush.h"
+#include "ept/policy.h"
 #include "ept/port.h"
 #include "ept/table.h"
 
-enum { OUTSIDE = 0, IN_GUEST = 1, STATE = 3, ONE_ENTRY = 4 };
+enum { OUTSIDE = 0, IN_GUEST = 1, WALKING = 2, STATE = 3, ONE_ENTRY = 4 };
 
 enum ept_entry ept_enter(struct ept *ept)
 {
@@ -64,6 +69,36 @@ enum ept_entry ept_enter(struct ept *ept)
 	cpu->invalidated_at = generation;
 	ept_count(ept, COUNT_INVEPTS, 1);
 	return EPT_INVALIDATE;
+}
+
+void walk_enter(struct ept *ept)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: the only writer */
+	uint64_t me = UINT64_C(1) << port_cpu();
+
+	if (!(atomic_read(&ept->cpus_entered) & me))
+		atomic_or(&ept->cpus_entered, me);
+	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + WALKING);
+}
+
+void walk_leave(struct ept *ept)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+
+	/* Relaxed: as above. */
+	atomic_write(&cpu->presence, atomic_read_relaxed(&cpu->presence) - WALKING);
+}
+
+void walk_await(struct ept *ept)
+{
+	for (uint64_t left = atomic_read(&ept->cpus_entered); left; left &= left - 1) {
+		atomic64_t *presence = &ept->cpus[__builtin_ctzll(left)].presence;
+		uint64_t sample = atomic_read(presence);
+
+		if ((sample & STATE) == WALKING)
+			await(atomic_read(presence) != sample);
+	}
 }
 
 void ept_leave(struct ept *ept)
@@ -96,10 +131,10 @@ static void shoot_down(struct ept *ept)
 		unsigned cpu = (unsigned)__builtin_ctzll(left);
 
 		samples[cpu] = atomic_read(&ept->cpus[cpu].presence);
-		if ((samples[cpu] & STATE) == IN_GUEST) {
-			inside |= UINT64_C(1) << cpu;
+		if ((samples[cpu] & STATE) == IN_GUEST)
 			kick(ept, cpu);
-		}
+		if ((samples[cpu] & STATE) != OUTSIDE)
+			inside |= UINT64_C(1) << cpu;
 	}
 	for (; inside; inside &= inside - 1) {
 		unsigned cpu = (unsigned)__builtin_ctzll(inside);
@@ -119,6 +154,7 @@ void flush_settle(struct ept *ept, struct flush_batch batch)
 {
 	if (!batch.owed)
 		return;
+	policy_settle(ept, &batch);
 	for (unsigned level = LEVEL_4K; level <= LEVEL_1G; level++)
 		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K, batch.zapped[level - 1]);
 	shoot_down(ept);

@@ -12,6 +12,8 @@ struct flush_batch {
 	bool owed;		/* something present was taken away, or its W */
 	pfn_t tables;		/* the first that waits, linked by spte_make_waiting; 0: none */
 	uint64_t zapped[EPT_ROOT_LEVEL];	/* leaves, by level: counted when it is settled */
+	pfn_t marked;		/* a folio that is to be marked: policy.c */
+	uint64_t marks;		/* by these; 0: none */
 };
 
 static inline struct flush_batch flush_nothing(void) { return (struct flush_batch){ 0 }; }
@@ -24,5 +26,16 @@ void flush_add_table(struct flush_batch *batch, pfn_t table);
  * wait for ept->lock or for what this one holds between its ept_enter and ept_leave.
  */
 void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS(ept->lock);
+
+/*
+ * Between the two this CPU may walk the tables, and use what a dirty log is, without ept->lock:
+ * tables are freed, and logs given up, when no walk from before is left. What stands between them
+ * is short and waits for nothing. Outside the guest. Linux: rcu_read_lock in fast_page_fault,
+ * walk_shadow_page_lockless_begin.
+ */
+void walk_enter(struct ept *ept);
+void walk_leave(struct ept *ept);
+/* Returns when no walk from before this call is left. */
+void walk_await(struct ept *ept) HOLDS(ept->lock);
 
 #endif

@@ -1,5 +1,6 @@
 /* An EPT's beginning and end, its pointer, its figures. Called by whoever builds a guest. */
 #include "ept/change.h"
+#include "ept/log.h"
 #include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/table.h"
@@ -58,6 +59,7 @@ void ept_destroy(struct ept *ept)
 	if (!ept->released)
 		notifier_unregister(ept->space, &ept->notifier);
 	memfd_unbind_all(ept);
+	log_drop_all(ept);
 	ept_table_drain(ept);
 	ept_table_free(ept, ept->root);
 	folio_put(ept->host, ptr_to_pfn(ept));
@@ -101,4 +103,6 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 	out->tables_allocated = sum[COUNT_TABLES_ALLOCATED];
 	out->tables_freed = sum[COUNT_TABLES_FREED];
 	out->changes = sum[COUNT_CHANGES];
+	out->fast = sum[COUNT_FAST];
+	out->split = sum[COUNT_SPLIT];
 }

@@ -4,6 +4,7 @@
  * which looked at the old regions starts again. Linux: kvm_memslots.
  */
 #include "ept/change.h"
+#include "ept/log.h"
 #include "ept/memfd.h"
 #include "ept/region.h"
 
@@ -110,6 +111,7 @@ enum status ept_region_remove(struct ept *ept, gfn_t start)
 
 		backing = ept->regions[i].backing;
 
+		log_drop(ept, start);
 		ept->region_count--;
 		for (; i < ept->region_count; i++)
 			ept->regions[i] = ept->regions[i + 1];

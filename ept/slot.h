@@ -31,6 +31,12 @@ static inline spte_t slot_and_not(spte_slot_t *slot, uint64_t bits)
 	return (spte_t){ atomic_and(slot, ~bits) };
 }
 
+/* In a table that nothing reaches yet: what links it publishes this as well. */
+static inline void slot_fill(spte_slot_t *slot, spte_t new)
+{
+	atomic_write_relaxed(slot, new.bits);	/* relaxed: nobody reads it before the link */
+}
+
 /* The 512 places of the table in that frame. */
 static inline spte_slot_t *table_slots(pfn_t table) { return pfn_to_ptr(table); }
 

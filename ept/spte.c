@@ -29,7 +29,7 @@ static const char *software_fault(spte_t s)
 		return "writable, but not MMU-writable";
 	if (spte_mmu_writable(s) && !spte_host_writable(s))
 		return "MMU-writable, but not host-writable";
-	return spte_writable(s) && !spte_dirty(s) ? "writable, but not dirty" : NULL;
+	return NULL;
 }
 
 const char *spte_fault(spte_t s, unsigned level)

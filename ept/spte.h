@@ -91,7 +91,8 @@ static inline spte_t spte_make_table(pfn_t table)
 
 /*
  * A leaf for a page that is being used: A is set, and D as well where it may be written, so that
- * the processor need not come back to set them. Where A and D are off both bits are ignored.
+ * the processor need not come back to set them. Where A and D are off both bits are ignored. Who
+ * logs stores takes W or D away.
  */
 static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
 {
@@ -99,6 +100,12 @@ static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
 
 	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
 			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | write };
+}
+
+/* The same memory and rights, one page of the next lower level. */
+static inline spte_t spte_child(spte_t s, unsigned level, unsigned index)
+{
+	return (spte_t){ s.bits + index * level_bytes(level - 1) };
 }
 
 /*

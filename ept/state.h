@@ -23,6 +23,7 @@ enum count {
 	COUNT_FLUSHES, COUNT_KICKS, COUNT_INVEPTS,
 	COUNT_TABLES_ALLOCATED, COUNT_TABLES_FREED,
 	COUNT_CHANGES,
+	COUNT_FAST, COUNT_SPLIT,
 	COUNTS
 };
 
@@ -44,6 +45,19 @@ struct ept_memfd {
 	struct notifier notifier;
 };
 
+/*
+ * A region's dirty log, bit n of the bitmap for its page n. All but the bitmap's words stands still
+ * while the log's bit in `logs_live` is set, so whoever finds it there may use it: under ept->lock,
+ * or between walk_enter and walk_leave (flush.h), for which log_drop waits.
+ */
+struct ept_log {
+	gfn_t start;
+	uint64_t pages;
+	enum log_kind kind;
+	bool manual;			/* reading clears nothing: ept_log_clear does */
+	atomic64_t *bitmap;
+};
+
 struct ept {
 	/* Fixed by ept_create. */
 	struct space *space;
@@ -57,6 +71,8 @@ struct ept {
 	struct region regions[REGIONS_MAX];	/* sorted by start, disjoint */
 	unsigned region_count;
 	struct ept_memfd memfds[REGIONS_MAX];
+	struct ept_log logs[REGIONS_MAX];	/* those with a bit in logs_live */
+	atomic64_t logs_live;
 	bool released;				/* the space has ended: nothing is mapped again */
 
 	/* The brackets of mm: notify.c. */

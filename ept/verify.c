@@ -9,6 +9,7 @@
  */
 #include "ept/memfd.h"
 #include "ept/notify.h"
+#include "ept/policy.h"
 #include "ept/region.h"
 #include "ept/walk.h"
 
@@ -33,16 +34,18 @@ static bool is_bare(const struct ept *ept, hva_t address)
 	       (mm_peek(ept->space, address, &page) == STATUS_OK && !page.refcounted);
 }
 
-/* By the folio's mark; or, where that comes when the leaf goes, by the leaf's own. */
+/*
+ * By the folio's mark; where that comes when the leaf goes, by the leaf's own D; where it never
+ * comes, by the primary entry's (compare).
+ */
 static bool is_known_dirty(const struct ept *ept, spte_t s)
 {
-	return folio_dirty(ept->host, spte_frame(s)) ||
-	       (ept->policy == EPT_POLICY_ZAP && spte_dirty(s));
+	return folio_dirty(ept->host, spte_frame(s)) || !policy_marks_first(ept);
 }
 
 /*
  * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket
- * alone. (Under policy ZAP the leaf's D is what comes, and it stays as long as W does.) I7, what
+ * alone. (Under policy ZAP the leaf's D comes with the store, and tells when it goes.) I7, what
  * can be told under this lock: inside one region, no wider than it, the frame of a live folio
  * (folio_order panics if not) that some process maps. A leaf goes before its primary entry does, so
  * it never outlives the last one. That the process is this VM's is I1's: compare().
@@ -137,8 +140,10 @@ static bool next_leaf(struct ept *ept, gfn_t from, struct leaf *leaf) HOLDS_SHAR
 	return false;
 }
 
-/* I1: rights within those of the primary entries; I7: their frames, thus frames of this VM's own.
- * NULL: so it is. */
+/*
+ * I1: rights within those of the primary entries; I7: their frames, thus frames of this VM's own;
+ * I2, I3: by policy PTE, D as well. NULL: so it is.
+ */
 static const char *compare(struct ept *ept, const struct leaf *leaf)
 {
 	uint64_t bytes = level_bytes(leaf->level);
@@ -151,6 +156,8 @@ static const char *compare(struct ept *ept, const struct leaf *leaf)
 			return "another frame in the primary tables";
 		if (spte_host_writable(leaf->spte) && !page.writable)
 			return "the primary entry is not writable";
+		if (spte_host_writable(leaf->spte) && !policy_allows_writes(ept, &page))
+			return "the primary entry is not dirty";
 	}
 	return NULL;
 }

@@ -16,6 +16,25 @@
 
 #include "ept/state.h"
 
+/*
+ * The entry that translates a frame: a leaf, or what stands where the way ends. Under ept->lock, or
+ * between walk_enter and walk_leave (flush.h).
+ */
+static inline spte_slot_t *ept_find(const struct ept *ept, gfn_t frame, unsigned *level, spte_t *old)
+{
+	spte_slot_t *table = table_slots(ept->root);
+
+	for (unsigned at = EPT_ROOT_LEVEL;; at--) {
+		spte_slot_t *slot = &table[gfn_index(frame, at)];
+
+		*old = slot_read(slot);
+		*level = at;
+		if (!spte_is_table(*old))
+			return slot;
+		table = table_slots(spte_frame(*old));
+	}
+}
+
 struct ept_walk {
 	spte_slot_t *slot;
 	spte_t old;

@@ -9,7 +9,7 @@
 struct mm_page place_page(struct place place, uint64_t address)
 {
 	return (struct mm_page){ .frame = place_frame(place, address), .level = place.level,
-				 .writable = pte_writable(place.pte),
+				 .writable = pte_writable(place.pte), .dirty = pte_dirty(place.pte),
 				 .refcounted = !pte_special(place.pte) };
 }
 
@@ -81,8 +81,10 @@ static enum reached walk_slowly(const struct vma *vma, struct place place, void 
 		return NOT_YET;
 	if (slow->lookup.flags & LOOKUP_HOLD && pte_special(place.pte))
 		return REFUSED;
-	if (slow->lookup.flags & LOOKUP_TOUCH)
+	if (slow->lookup.flags & LOOKUP_TOUCH) {
 		place_touch(place, slow->lookup.access);
+		place.pte = pte_read(place.slot);
+	}
 	take(place, &slow->lookup, &slow->page);
 	return REACHED;
 }

@@ -129,8 +129,9 @@ static void tell_end(struct memfd *memfd, const struct mm_range *range) HOLDS(me
 static struct mm_page name(const struct memfd *memfd, uint64_t index) HOLDS_SHARED(memfd->lock)
 {
 	pfn_t frame = pfn(memfd->frames[index]);
+	bool dirty = folio_dirty(memfd->host, frame);
 
-	return (struct mm_page){ frame, LEVEL_4K, .writable = folio_dirty(memfd->host, frame) };
+	return (struct mm_page){ frame, LEVEL_4K, .writable = dirty, .dirty = dirty };
 }
 
 /* Under the lock, so that the page can't go before it is marked. */

@@ -139,7 +139,8 @@ static void invalidate_page(struct space *space, struct notifier *notifier, uint
 
 void notifier_change(struct space *space, uint64_t address, pte_t new)
 {
-	struct mm_page page = { pte_frame(new), LEVEL_4K, pte_writable(new), true };
+	struct mm_page page = { pte_frame(new), LEVEL_4K, .writable = pte_writable(new),
+				.dirty = pte_dirty(new), .refcounted = true };
 
 	trace_step(space->host->trace, TRACE_CHANGE_PTE, address, new.bits);
 	list_for_each(node, &space->notifiers) {

@@ -74,7 +74,7 @@ static void lay_out_pc(struct machine *m, uint64_t bytes)
 	}
 }
 
-static enum status create_memory(struct machine *m, unsigned max_level)
+static enum status create_memory(struct machine *m, unsigned max_level, enum ept_policy policy)
 {
 	enum status status = space_create(m->host, &m->space);
 
@@ -83,6 +83,8 @@ static enum status create_memory(struct machine *m, unsigned max_level)
 				   PROTECTION_READ_WRITE, max_level);
 	if (!status)
 		status = ept_create(m->space, vmx_ept_caps(), &m->ept);
+	if (!status)
+		ept_set_policy(m->ept, policy);
 	for (unsigned i = 0; !status && i < m->memory_count; i++) {
 		struct region region = {
 			.start = gpa_to_gfn(m->memory[i].start),
@@ -169,7 +171,7 @@ static enum status allocate(struct host *host, struct machine **out)
 /* Everything that can run out of memory; a half-made machine is one that can be destroyed. */
 static enum status build(struct machine *m, const struct machine_config *config)
 {
-	enum status status = create_memory(m, config->max_level);
+	enum status status = create_memory(m, config->max_level, config->policy);
 
 	if (!status)
 		status = create_cpus(m, config->vcpus);

@@ -31,6 +31,7 @@ struct machine_config {
 	uint64_t mem_mib;
 	unsigned vcpus;
 	unsigned max_level;		/* largest EPT leaf and host folio level, 1..3 */
+	enum ept_policy policy;		/* when folios are marked: ept.h */
 	uint64_t unix_time;		/* the guest's real-time clock starts here */
 	struct machine_console console;
 	struct load_request load;

@@ -171,7 +171,8 @@ def run_named(suite: Suite, pool: ThreadPoolExecutor) -> list:
     names = [mutant.name for mutant in NAMED]
     if len(set(names)) != len(names):
         refuse(f"two mutants of one name: {max(names, key=names.count)}")
-    chosen = [m for m in NAMED if not pattern or fnmatch.fnmatchcase(m.name, pattern)]
+    chosen = [m for m in NAMED if not pattern or any(fnmatch.fnmatchcase(m.name, one)
+                                                     for one in pattern.split())]
     first, shards = shard_numbers()
     chosen = chosen[first - 1::shards]
     tests = sorted({mutant.test for mutant in chosen})

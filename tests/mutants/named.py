@@ -3,6 +3,7 @@
 A line is quoted as it stands in its file, without indentation. Where it stands more than once,
 `within` names the function. Numbers (U12, I8) are the rules of ept/README.md and its likes.
 """
+from logs import LOGS
 from mutant import Mutant
 from policies import POLICIES
 from reclaiming import RECLAIMING
@@ -25,7 +26,8 @@ SHOOTDOWN = [
            "flush_settle(ept, zap_region(ept, &ept->regions[i], range, flush_nothing()));",
            "all of a bracket is one shootdown", FLUSH + "aliases", within="notify_start"),
     Mutant("debt-not-noted", "ept/change.c", "batch->owed = true;", "",
-           "U27: a leaf that goes owes a flush", FLUSH + "one_generation_a_bracket"),
+           "U27: a leaf that goes owes a flush", FLUSH + "one_generation_a_bracket",
+           within="empty_entry"),
     Mutant("generation-kept", "ept/flush.c", "atomic_add(&ept->generation, 1);", "",
            "a CPU outside learns of the shootdown at its next entry",
            FLUSH + "stale_entry_is_flushed"),
@@ -35,8 +37,8 @@ SHOOTDOWN = [
                  "for (atomic_add(&ept->generation, 1); inside; inside &= inside - 1) {")),
     Mutant("kick-left-out", "ept/flush.c", "kick(ept, cpu);", "",
            "a CPU inside is made to leave", FLUSH + "one_generation_a_bracket"),
-    Mutant("kick-everybody", "ept/flush.c", "if ((samples[cpu] & STATE) == IN_GUEST) {",
-           "if (cpu != port_cpu()) {", "a CPU outside is not disturbed",
+    Mutant("kick-everybody", "ept/flush.c", "if ((samples[cpu] & STATE) == IN_GUEST)",
+           "if (cpu != port_cpu())", "a CPU outside is not disturbed",
            FLUSH + "one_generation_a_bracket"),
     Mutant("kick-one-at-a-time", "ept/flush.c", "kick(ept, cpu);",
            "kick(ept, cpu); await(atomic_read(&ept->cpus[cpu].presence) != samples[cpu]);",
@@ -83,20 +85,21 @@ SHOOTDOWN = [
 ]
 
 FUNNEL = [
-    Mutant("dirty-not-marked", "ept/change.c",
-           "folio_mark_dirty(ept->host, spte_frame(leaf));", "",
-           "U1: the folio is dirty from the moment a writable leaf exists", FAULT + "first_touch",
-           within="ept_propagate_map"),
-    Mutant("dirty-marked-read-only", "ept/change.c",
-           "if (marks & SPTE_D && spte_host_writable(leaf))", "if (true)",
+    Mutant("dirty-not-marked", "ept/policy.c",
+           "[EPT_POLICY_MAP] = { .made = SPTE_A | SPTE_D },",
+           "[EPT_POLICY_MAP] = { .made = SPTE_A },",
+           "U1: the folio is dirty from the moment a writable leaf exists", FAULT + "first_touch"),
+    Mutant("dirty-marked-read-only", "ept/policy.c",
+           "uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;", "uint64_t written = SPTE_D;",
            "U1: a page that nobody may write is not marked dirty", FAULT + "read_only_host"),
-    Mutant("accessed-not-marked", "ept/change.c",
-           "folio_mark_accessed(ept->host, spte_frame(leaf));", "",
-           "U1: a fault marks the folio accessed", FAULT + "first_touch",
-           within="ept_propagate_map"),
+    Mutant("accessed-not-marked", "ept/policy.c",
+           "[EPT_POLICY_MAP] = { .made = SPTE_A | SPTE_D },",
+           "[EPT_POLICY_MAP] = { .made = SPTE_D },",
+           "U1: a fault marks the folio accessed", FAULT + "first_touch"),
     Mutant("reuse-not-marked", "ept/fault.c",
            "if (result != MAP_CONFLICT)", "if (result == MAP_INSTALLED)",
-           "U1: a leaf found in place marks as a new one does", FAULT + "reused_leaf_marks"),
+           "U1: a leaf found in place marks as a new one does", FAULT + "reused_leaf_marks",
+           within="install"),
     Mutant("fill-by-store", "ept/change.c", "if (!slot_cmpxchg(slot, found, new))",
            "if (slot_xchg(slot, new).bits == 1)", "U8: an entry is only filled where none is",
            THREADS + "tables_race", within="ept_fill_entry"),
@@ -105,7 +108,8 @@ FUNNEL = [
            FLUSH + "every_event_zaps"),
     Mutant("table-of-others-zapped", "ept/change.c", "ept_walk_covers(&walk);", "true;",
            "a table goes only when the range has all of it", REGION + "remove_unmaps"),
-    Mutant("table-not-emptied", "ept/change.c", "empty_entry(ept, &slots[i], level, batch);", "",
+    Mutant("table-not-emptied", "ept/change.c", "if (spte_present(slot_read(&slots[i])))",
+           "if (false)",
            "U12: the entries of an unlinked table go one by one", REGION + "remove_unmaps"),
     Mutant("leaf-without-dirty", "ept/spte.h",
            "uint64_t write = host_writable ? SPTE_WRITE_BITS : 0;",
@@ -169,12 +173,11 @@ FAULTS = [
            "else if (false)", "a write to a read-only region is refused",
            FAULT + "read_only_region"),
     Mutant("read-only-region-writable", "ept/fault.c",
-           "page->writable && fault->region.rights == REGION_READ_WRITE);", "page->writable);",
+           "fault->region.rights == REGION_READ_WRITE);", "true);",
            "U6: host-writable means the host's rights and the region's",
            FAULT + "read_only_region"),
     Mutant("read-only-host-writable", "ept/fault.c",
-           "page->writable && fault->region.rights == REGION_READ_WRITE);",
-           "fault->region.rights == REGION_READ_WRITE);",
+           "policy_allows_writes(ept, page) &&", "",
            "I1: a leaf's rights are within the primary entry's", FAULT + "read_only_host"),
     Mutant("level-beyond-cpu", "ept/fault.c",
            "unsigned most = page->level < ept->caps.max_level ? page->level : ept->caps.max_level;",
@@ -802,7 +805,7 @@ OF_KINDS = [
     Mutant("explored-memfd-filled-twice", "mm/memfd.c",
            "bool mine = memfd->frames[index] == NO_FRAME;", "bool mine = true;",
            "of two first touches one brings the page", "explore/memfd_fill"),
-    Mutant("frame-without-folio-marked", "ept/change.c", "if (!page->refcounted)", "if (false)",
+    Mutant("frame-without-folio-marked", "ept/policy.c", "if (page->refcounted)", "if (true)",
            "S85, S94: what has no folio has no marks", EPT_KINDS + "s86_device_memory"),
 ]
 
@@ -1250,7 +1253,7 @@ ADVICE = [
            ADVISE + "paged_out_in_parts"),
     Mutant("explored-lazyfree-grown-without-mark", "ept/fault.c",
            "if (result != MAP_CONFLICT)", "if (result == MAP_FOUND)", "U2: W comes with the folio's mark, for the host's entry knows nothing",
-           "explore/lazyfree_protects"),
+           "explore/lazyfree_protects", within="install"),
     Mutant("explored-lazyfree-d-forgotten", "mm/table.c",
            "if (pte_dirty(old) && (!anon || content == CONTENT_MOVES))",
            "if (pte_dirty(old) && !anon)", "S13: D of an entry that reclaim takes is the folio's",
@@ -1313,7 +1316,8 @@ CLEANING = [
            "if (!spte_is_leaf(walk.old))", "what is read-only already costs no shootdown",
            PROTECT + "only_what_was_writable_costs"),
     Mutant("grown-without-mark", "ept/fault.c", "if (result != MAP_CONFLICT)", "if (result == MAP_FOUND)",
-           "U2: W comes with the folio's mark", PROTECT + "next_store_marks_again"),
+           "U2: W comes with the folio's mark", PROTECT + "next_store_marks_again",
+           within="install"),
     Mutant("grown-at-any-level", "ept/map.c", "return judge(found, leaf, access);",
            "return grow(ept, slot, leaf, found, access);",
            "a small leaf is no large one, though all their bits agree", PROTECT + "split_meanwhile",
@@ -1480,4 +1484,4 @@ IN_PLACE = [
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
-         POLICIES)
+         POLICIES + LOGS)

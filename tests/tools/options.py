@@ -16,7 +16,6 @@ MEMTEST_COMMAND_LINE = "console=ttyS0,115200 nosmp"
 ENGINES = ("auto", "kvm", "bochs", "qemu")
 FIRMWARES = ("bios", "uefi")
 POLICIES = ("zap", "rfc", "map", "pte", "batch")
-POLICIES_BUILT = ("map",)
 LOGS = ("off", "wp", "dbit", "pml", "ring")
 LOGS_BUILT = ("off",)
 CONSOLES = ("prefix", "raw")
@@ -44,6 +43,7 @@ class Options:
     guest_mem: int = 64
     vcpus: int = 1
     console: str = "prefix"
+    policy: str = "map"
     script: "list | None" = None	# EXEC's commands
     errors: list = field(default_factory=list)
 
@@ -154,7 +154,7 @@ def read(environment: dict) -> Options:
     errors = options.errors
     options.engine = choice(environment, "ENGINE", "auto", ENGINES, ENGINES, errors)
     options.firmware = choice(environment, "FIRMWARE", "bios", FIRMWARES, FIRMWARES, errors)
-    choice(environment, "POLICY", "map", POLICIES, POLICIES_BUILT, errors)
+    options.policy = choice(environment, "POLICY", "map", POLICIES, POLICIES, errors)
     choice(environment, "LOG", "off", LOGS, LOGS_BUILT, errors)
     options.cpus = number(environment, "CPUS", 2, 1, CPUS_MOST, errors)
     options.mem = number(environment, "MEM", 512, MEM_LEAST, MEM_MOST, errors)

@@ -38,7 +38,6 @@ class OptionsTest(unittest.TestCase):
         self.expect("expected one of", ENGINE="vmware")
         self.expect("expected one of", FIRMWARE="coreboot")
         self.expect("expected one of", POLICY="best")
-        self.expect("not built into this image yet", POLICY="zap")
         self.expect("not built into this image yet", LOG="pml")
         self.expect("expected one of", GUEST_CONSOLE="cooked")
 

@@ -106,7 +106,8 @@ static void rules(void **state)
 		{ table, 1, "a table below level 2" },
 		{ rw & ~SPTE_MMU_WRITABLE, 1, "writable, but not MMU-writable" },
 		{ rw & ~SPTE_HOST_WRITABLE, 1, "MMU-writable, but not host-writable" },
-		{ rw & ~SPTE_D, 1, "writable, but not dirty" },
+		/* The processor sets D, where stores are logged by it. */
+		{ rw & ~SPTE_D, 1, NULL },
 		/* Write-protected by tracking, from here or from the MMU: 110 and 100. */
 		{ rw & ~SPTE_W, 1, NULL },
 		{ rw & ~(SPTE_W | SPTE_MMU_WRITABLE), 1, NULL },

@@ -1,0 +1,266 @@
+/*
+ * Dirty logs: which pages of a region the guest stores to. Called by whoever copies or shows a
+ * guest's memory.
+ *
+ *   a store (WRITE_PROTECT)                  a harvest (ept_log_get)
+ *   -----------------------                  -----------------------
+ *   leaf without W: fault                    word = xchg(bitmap word, 0)
+ *   W into the leaf      (cmpxchg)           W from the leaves of the word's bits   (and)
+ *   the bit into the word                    flush, then the words are the caller's
+ *   back in the guest: stores
+ *
+ * Word first, W second. A store whose bit was taken has either landed before the flush, and is in
+ * what the caller reads after, or finds no W any more and notes itself anew. The reverse loses the
+ * one that comes between. The bit after W: were it before, a harvest between the two would take the
+ * bit, find no W to take, and the store would leave no trace (U19, U30).
+ *
+ * By DIRTY_BIT the processor notes the store in the leaf. A harvest takes D from every leaf there;
+ * D of a leaf that goes is noted by the funnel.
+ */
+#include "ept/change.h"
+#include "ept/log.h"
+#include "ept/notify.h"
+#include "ept/region.h"
+
+enum { WORD_PAGES = 64 };
+
+static uint64_t words_of(uint64_t pages) { return (pages + WORD_PAGES - 1) / WORD_PAGES; }
+
+/* By the region's first frame. */
+static struct ept_log *log_at(struct ept *ept, gfn_t start) HOLDS_SHARED(ept->lock)
+{
+	struct ept_log *log = log_find(ept, start);
+
+	return log && log->start.raw == start.raw ? log : NULL;
+}
+
+/* ------------------------------------------------------------------ from now on */
+
+/* A leaf of a region whose log begins: split as far as it goes, then what its stores need goes. */
+static void begin_leaf(struct ept *ept, struct ept_walk *walk, const struct ept_log *log, bool lazy,
+		       struct flush_batch *batch) HOLDS(ept->lock)
+{
+	if (walk->level > LEVEL_4K && !lazy &&
+	    ept_split_leaf(ept, walk->slot, walk->level, log_takes(log, walk->level - 1), batch)) {
+		/* And on in the new table, unless its leaves have lost by now what they have to. */
+		if (walk->level > LEVEL_2M)
+			walk->old = slot_read(walk->slot);
+		return;
+	}
+	ept_take_bits(ept, walk->slot, log_takes(log, walk->level), batch);
+}
+
+static void begin_all(struct ept *ept, const struct ept_log *log, bool lazy) HOLDS(ept->lock)
+{
+	struct ept_walk walk = ept_walk_begin(ept, log->start, log->pages);
+	struct flush_batch batch = flush_nothing();
+
+	while (ept_walk_next(&walk))
+		if (spte_is_leaf(walk.old))
+			begin_leaf(ept, &walk, log, lazy, &batch);
+	flush_settle(ept, batch);
+}
+
+/* U31: as if every page had been stored to; the leaves lose what they need as the bits go. */
+static void set_all(struct ept_log *log)
+{
+	for (uint64_t n = 0; n < log->pages; n += WORD_PAGES)
+		atomic_write(&log->bitmap[n / WORD_PAGES],
+			     log->pages - n >= WORD_PAGES ? UINT64_MAX
+							  : (UINT64_C(1) << (log->pages - n)) - 1);
+}
+
+static enum status judge(struct ept *ept, gfn_t start, const struct log_options *options,
+			 uint64_t *pages) HOLDS_SHARED(ept->lock)
+{
+	const struct region *region = region_find(ept, start);
+
+	if (!region || region->start.raw != start.raw)
+		return STATUS_NOT_FOUND;
+	if (log_at(ept, start))
+		return STATUS_EXISTS;
+	if (options->kind == LOG_DIRTY_BIT && !ept->caps.accessed_dirty)
+		return STATUS_UNSUPPORTED;
+	*pages = region->pages;
+	return STATUS_OK;
+}
+
+/* The region is judged again: it may have gone while the bitmap was made. */
+static enum status begin_log(struct ept *ept, gfn_t start, const struct log_options *options,
+			     uint64_t pages, atomic64_t *bitmap) HOLDS(ept->lock)
+{
+	unsigned free = (unsigned)__builtin_ctzll(~atomic_read(&ept->logs_live));
+	struct ept_log *log = &ept->logs[free];
+	uint64_t now;
+	enum status status = judge(ept, start, options, &now);
+
+	if (status != STATUS_OK)
+		return status;
+	if (now != pages)
+		return STATUS_NOT_FOUND;
+	*log = (struct ept_log){ .start = start, .pages = pages, .kind = options->kind,
+				 .manual = options->manual, .bitmap = bitmap };
+	if (options->initially_set)
+		set_all(log);
+	atomic_or(&ept->logs_live, UINT64_C(1) << free);
+	/* Faults that have looked before make no leaf that has W, or is large. */
+	atomic_add(&ept->sequence, 1);
+	if (!options->initially_set)
+		begin_all(ept, log, options->lazy);
+	return STATUS_OK;
+}
+
+enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options)
+{
+	uint64_t pages = 0;
+	pfn_t frame;
+
+	read_lock(&ept->lock);
+	enum status status = judge(ept, start, options, &pages);
+
+	read_unlock(&ept->lock);
+	if (status == STATUS_OK)
+		status = folio_alloc_zeroed(ept->host, bytes_order(words_of(pages) * 8), &frame);
+	if (status != STATUS_OK)
+		return status;
+	write_lock(&ept->lock);
+	status = begin_log(ept, start, options, pages, pfn_to_ptr(frame));
+	write_unlock(&ept->lock);
+	if (status != STATUS_OK)
+		folio_put(ept->host, frame);
+	return status;
+}
+
+/* ------------------------------------------------------------------ and no more */
+
+static void forget(struct ept *ept, struct ept_log *log)
+{
+	folio_put(ept->host, ptr_to_pfn(log->bitmap));
+}
+
+void log_drop(struct ept *ept, gfn_t start)
+{
+	struct ept_log *log = log_at(ept, start);
+
+	if (!log)
+		return;
+	atomic_and(&ept->logs_live, ~(UINT64_C(1) << (log - ept->logs)));
+	atomic_add(&ept->sequence, 1);
+	/* Faults without the lock may be noting a store in it. */
+	walk_await(ept);
+	forget(ept, log);
+}
+
+void log_drop_all(struct ept *ept)
+{
+	for (uint64_t live = atomic_read(&ept->logs_live); live; live &= live - 1)
+		forget(ept, &ept->logs[__builtin_ctzll(live)]);
+	atomic_write(&ept->logs_live, 0);
+}
+
+enum status ept_log_disable(struct ept *ept, gfn_t start)
+{
+	write_lock(&ept->lock);
+	bool logged = log_at(ept, start);
+
+	log_drop(ept, start);
+	write_unlock(&ept->lock);
+	return logged ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+/* ------------------------------------------------------------------ harvests */
+
+/*
+ * The stores to the pages of a word's bits will fault again. By DIRTY_BIT those to leaves of 4 KiB
+ * need not; a large one that was there when the log began does.
+ */
+static void protect_word(struct ept *ept, const struct ept_log *log, uint64_t n, uint64_t bits,
+			 struct flush_batch *batch) HOLDS(ept->lock)
+{
+	spte_slot_t *slot = NULL;
+	unsigned level = 0;
+	gfn_t last = gfn(0);
+
+	for (; bits; bits &= bits - 1) {
+		gfn_t frame = gfn_add(log->start, n + (unsigned)__builtin_ctzll(bits));
+		spte_t old;
+
+		/* From slot to slot, as long as they are in one table. */
+		if (slot && level == LEVEL_4K && frame.raw / EPT_ENTRIES == last.raw / EPT_ENTRIES)
+			slot += frame.raw - last.raw;
+		else
+			slot = ept_find(ept, frame, &level, &old);
+		last = frame;
+		if (level > LEVEL_4K || log->kind == LOG_WRITE_PROTECT)
+			ept_take_bits(ept, slot, SPTE_W, batch);
+	}
+}
+
+/* What the processor has noted in the leaves goes to the bitmap. */
+static void sweep(struct ept *ept, struct ept_log *log, struct flush_batch *batch) HOLDS(ept->lock)
+{
+	struct ept_walk walk = ept_walk_begin(ept, log->start, log->pages);
+
+	while (ept_walk_next(&walk)) {
+		if (walk.level > LEVEL_4K || !spte_is_leaf(walk.old) || !spte_dirty(walk.old))
+			continue;
+		ept_take_bits(ept, walk.slot, SPTE_D, batch);
+		log_mark(log, ept_walk_start(&walk));
+	}
+}
+
+enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
+{
+	struct flush_batch batch = flush_nothing();
+
+	write_lock(&ept->lock);
+	struct ept_log *log = log_at(ept, start);
+
+	if (log && log->kind == LOG_DIRTY_BIT)
+		sweep(ept, log, &batch);
+	for (uint64_t n = 0; log && n < log->pages; n += WORD_PAGES) {
+		atomic64_t *word = &log->bitmap[n / WORD_PAGES];
+		uint64_t bits = atomic_read(word);
+
+		/* Most are clean, and cost no locked operation. */
+		if (bits && !log->manual) {
+			bits = atomic_xchg(word, 0);
+			protect_word(ept, log, n, bits, &batch);
+		}
+		words[n / WORD_PAGES] = bits;
+	}
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+	return log ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+static bool is_part(const struct ept_log *log, uint64_t first, uint64_t pages)
+{
+	return pages && !(first % WORD_PAGES) && first < log->pages && pages <= log->pages - first &&
+	       (!(pages % WORD_PAGES) || pages == log->pages - first);
+}
+
+enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t pages,
+			  const uint64_t *words)
+{
+	struct flush_batch batch = flush_nothing();
+	enum status status = STATUS_OK;
+
+	write_lock(&ept->lock);
+	struct ept_log *log = log_at(ept, start);
+
+	if (!log || !log->manual)
+		status = STATUS_NOT_FOUND;
+	else if (!is_part(log, first, pages))
+		status = STATUS_BAD_RANGE;
+	for (uint64_t n = 0; status == STATUS_OK && n < pages; n += WORD_PAGES) {
+		uint64_t mask = words[n / WORD_PAGES];
+
+		if (mask)
+			mask &= atomic_and(&log->bitmap[(first + n) / WORD_PAGES], ~mask);
+		protect_word(ept, log, first + n, mask, &batch);
+	}
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+	return status;
+}

@@ -1,0 +1,57 @@
+/* Dirty logs, for ept's own files: who is told of a store, and what a leaf in a logged region lacks. */
+#ifndef EPT_LOG_H
+#define EPT_LOG_H
+
+#include "ept/flush.h"
+#include "ept/walk.h"
+
+/* The log of the region that holds the frame; NULL: there is none. */
+static inline struct ept_log *log_find(struct ept *ept, gfn_t frame)
+{
+	for (uint64_t live = atomic_read(&ept->logs_live); live; live &= live - 1) {
+		struct ept_log *log = &ept->logs[__builtin_ctzll(live)];
+
+		if (frame.raw - log->start.raw < log->pages)
+			return log;
+	}
+	return NULL;
+}
+
+/*
+ * The frame has been, or is about to be, stored to: after its leaf has W, and before the guest goes
+ * on (U19). A bit that is set already costs no locked operation: who harvests takes bits before W.
+ */
+static inline void log_mark(struct ept_log *log, gfn_t frame)
+{
+	uint64_t n = frame.raw - log->start.raw, bit = UINT64_C(1) << n % 64;
+	atomic64_t *word = &log->bitmap[n / 64];
+
+	if (!(atomic_read(word) & bit))
+		atomic_or(word, bit);
+}
+
+/* What a leaf loses so that the next store is noticed: by a fault, or by the processor's D. */
+static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
+{
+	return level == LEVEL_4K && log->kind == LOG_DIRTY_BIT ? SPTE_D : SPTE_W;
+}
+
+/* The leaf goes, or loses D, by the funnel: what only its D says is noted. */
+static inline void log_note_taken(struct ept *ept, gfn_t frame, unsigned level, spte_t old)
+	HOLDS(ept->lock)
+{
+	struct ept_log *log;
+
+	if (!spte_dirty(old) || level > LEVEL_4K || !atomic_read(&ept->logs_live))
+		return;
+	log = log_find(ept, frame);
+	if (log && log->kind == LOG_DIRTY_BIT)
+		log_mark(log, frame);
+}
+
+/* With the region goes its log. No CPU walks without a lock afterwards that could know it. */
+void log_drop(struct ept *ept, gfn_t start) HOLDS(ept->lock);
+/* The EPT ends. */
+void log_drop_all(struct ept *ept);
+
+#endif

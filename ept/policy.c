@@ -1,0 +1,90 @@
+/*
+ * Policies: when the folio behind a leaf is marked dirty and accessed. Called by fault.c and by the
+ * funnel, which know nothing of which policy it is.
+ *
+ * Each is early enough for a reason of its own (S49):
+ *
+ * - what is marked when a leaf is made: the lookup behind it still holds, since ept->lock is held,
+ *   no bracket speaks against it (fault.c), and a bracket can't begin without the lock. So the folio
+ *   is live, and nobody who consumes dirtiness (they do it inside a bracket) has done so between
+ *   lookup and mark. Outside the lock the mark could come after a writeback's decision and be lost.
+ * - what is marked when a flag leaves a leaf: in a bracket that is before its start returns, so
+ *   before anybody consumes, and outside of brackets under ept->lock, for which the next start
+ *   waits. A CPU that stores by an old translation until the flush has set D before.
+ * - what is never marked: no leaf may be written unless the primary entry is dirty, which a lookup
+ *   to write has seen to, and who cleans it says so first, in a bracket. So the store is mm's own to
+ *   know (S52).
+ */
+#include "ept/policy.h"
+
+static const struct policy {
+	uint64_t made;			/* flags that are passed on when a leaf is made */
+	uint64_t taken;			/* when they leave one */
+	bool by_range;			/* and then once for a folio and a range of leaves */
+	unsigned lookup;
+} policies[] = {
+	[EPT_POLICY_MAP] = { .made = SPTE_A | SPTE_D },
+	[EPT_POLICY_ZAP] = { .taken = SPTE_A | SPTE_D },
+	[EPT_POLICY_RFC] = { .made = SPTE_D, .taken = SPTE_A },
+	[EPT_POLICY_BATCH] = { .taken = SPTE_A | SPTE_D, .by_range = true },
+	[EPT_POLICY_PTE] = { .lookup = LOOKUP_TOUCH },
+};
+
+static const struct policy *policy_of(const struct ept *ept) { return &policies[ept->policy]; }
+
+unsigned policy_lookup_flags(const struct ept *ept) { return policy_of(ept)->lookup; }
+
+bool policy_allows_writes(const struct ept *ept, const struct mm_page *page)
+{
+	return page->writable && (page->dirty || !(policy_of(ept)->lookup & LOOKUP_TOUCH));
+}
+
+bool policy_marks_first(const struct ept *ept) { return policy_of(ept)->made & SPTE_D; }
+
+static void mark(struct ept *ept, pfn_t frame, uint64_t marks)
+{
+	if (marks & SPTE_D)
+		folio_mark_dirty(ept->host, frame);
+	if (marks & SPTE_A)
+		folio_mark_accessed(ept->host, frame);
+}
+
+void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
+{
+	/* Dirty even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
+	uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;
+
+	if (page->refcounted)
+		mark(ept, spte_frame(leaf), policy_of(ept)->made & (SPTE_A | written));
+}
+
+/*
+ * An entry doesn't say whether it has a folio behind it (S7); its frame does, and what is mapped
+ * lives until the host has been told (I1). Where A and D are off, software's own say as much: each
+ * leaf was used, and each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log,
+ * kvm_set_pfn_dirty.
+ */
+void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits, struct flush_batch *batch)
+{
+	uint64_t marks = leaf.bits & bits & policy_of(ept)->taken;
+	pfn_t frame = spte_frame(leaf);
+
+	if (!marks || !folio_is_mapped(ept->host, frame))
+		return;
+	if (!policy_of(ept)->by_range) {
+		mark(ept, frame, marks);
+		return;
+	}
+	frame = folio_head(ept->host, frame);
+	if (batch->marks && batch->marked.raw != frame.raw) {
+		policy_settle(ept, batch);
+		batch->marks = 0;
+	}
+	batch->marked = frame;
+	batch->marks |= marks;
+}
+
+void policy_settle(struct ept *ept, const struct flush_batch *batch)
+{
+	mark(ept, batch->marked, batch->marks);
+}

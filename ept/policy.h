@@ -1,0 +1,30 @@
+/* When a folio learns what a guest has done to it. For ept's own files. */
+#ifndef EPT_POLICY_H
+#define EPT_POLICY_H
+
+#include "ept/flush.h"
+
+/* How the host is asked for a page (mm.h, enum lookup_flags). */
+unsigned policy_lookup_flags(const struct ept *ept);
+/* Whether a leaf may be written: the page allows it, and by policy PTE is dirty as well. */
+bool policy_allows_writes(const struct ept *ept, const struct mm_page *page);
+/* A folio must be dirty as long as a leaf may be written, as no one else will say so. */
+bool policy_marks_first(const struct ept *ept);
+
+/*
+ * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
+ * allows, and stands there now, or another that was found does. A page without a folio is nobody's
+ * to mark. Only under a policy that marks when it maps.
+ */
+void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
+	HOLDS_SHARED(ept->lock);
+/*
+ * `bits` of those that the leaf had are gone from it, by the exchange that has shown them. What it
+ * means for the folio is done, or is the batch's to do.
+ */
+void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits, struct flush_batch *batch)
+	HOLDS(ept->lock);
+/* What the batch has to do. By flush_settle. */
+void policy_settle(struct ept *ept, const struct flush_batch *batch);
+
+#endif
