@@ -7,6 +7,7 @@
 #include "boot/console.h"
 #include "boot/guest_options.h"
 #include "boot/harass.h"
+#include "boot/harvest.h"
 #include "boot/string.h"
 #include "guest/machine/machine.h"
 #include "mm/base/list.h"
@@ -14,7 +15,7 @@
 enum { ESCAPE = 0x1d };			/* Ctrl-], as in telnet: ends the guest */
 enum { TYPED_MAX = 256, LINE_MAX = 200 };
 enum { STATUS_LOST = 2 };		/* nothing ran */
-enum { SLICES_PER_SECOND = 100 };
+enum { SLICES_PER_SECOND = 100, HARVESTS_PER_SECOND = 5 };
 
 struct vcpu_task {
 	struct task task;
@@ -110,7 +111,8 @@ static enum task_result vcpu_step(struct task *task)
 	return TASK_DONE;
 }
 
-static void run_tasks(struct run *run, const struct guest_options *options, struct harass *harass)
+static void run_tasks(struct run *run, const struct guest_options *options, struct harass *harass,
+		      struct harvest *harvest)
 {
 	struct machine_memory memory;
 
@@ -135,6 +137,8 @@ static void run_tasks(struct run *run, const struct guest_options *options, stru
 	task_wait(&run->keyboard);
 	if (options->harass)
 		harass_stop(harass);
+	if (options->logged)
+		harvest_stop(harvest);
 }
 
 /* ------------------------------------------------------------------ summing up */
@@ -179,6 +183,7 @@ static void print_ept_stats(struct machine *machine)
 	for (unsigned i = 0; i < 3; i++)
 		print("# stat folios_taken_back_%s %llu leaves\n", level[i],
 		      (unsigned long long)stats.zapped[i]);
+	print("# stat ept_fast %llu faults\n", (unsigned long long)stats.fast);
 	print("# stat ept_spurious %llu faults\n", (unsigned long long)stats.spurious);
 	print("# stat ept_retries %llu faults\n", (unsigned long long)stats.retries);
 	print("# stat invalidations %llu brackets\n", (unsigned long long)stats.invalidations);
@@ -188,7 +193,7 @@ static void print_ept_stats(struct machine *machine)
 }
 
 static void sum_up(struct run *run, const struct guest_options *options,
-		   const struct harass *harass)
+		   const struct harass *harass, const struct harvest *harvest)
 {
 	struct machine_status status;
 
@@ -207,6 +212,11 @@ static void sum_up(struct run *run, const struct guest_options *options,
 		print("# stat host_pages_migrated %llu pages\n",
 		      (unsigned long long)harass->migrated);
 	}
+	if (options->logged) {
+		print("# stat log_harvests %llu harvests\n", (unsigned long long)harvest->harvests);
+		print("# stat log_pages %llu pages\n", (unsigned long long)harvest->pages);
+		print("# stat log_pages_at_most %llu pages\n", (unsigned long long)harvest->most);
+	}
 	print("# stat guest_exit_status %d status\n", machine_exit_status(&status));
 }
 
@@ -215,6 +225,7 @@ static void guest_command(char *arguments)
 	/* One guest at a time: the console is the only caller, and waits. */
 	static struct run run;
 	static struct harass harass;
+	static struct harvest harvest;
 	struct guest_options options;
 	struct machine_config config;
 	char error[LOAD_ERROR_MAX];
@@ -245,9 +256,15 @@ static void guest_command(char *arguments)
 		print("guest: %s: %s\n", options.name, error);
 		goto lost;
 	}
-	run_tasks(&run, &options, &harass);
+	if (options.logged && harvest_start(&harvest, run.machine, options.log,
+					    HARVESTS_PER_SECOND) != STATUS_OK) {
+		print("guest: log: this CPU has no such bits, or the host no memory for it\n");
+		machine_destroy(run.machine);
+		goto lost;
+	}
+	run_tasks(&run, &options, &harass, &harvest);
 	flush_line(&run);
-	sum_up(&run, &options, &harass);
+	sum_up(&run, &options, &harass, &harvest);
 	machine_destroy(run.machine);
 	return;
 lost:
@@ -255,5 +272,5 @@ lost:
 }
 
 CONSOLE_COMMAND("guest", "NAME [mem=MiB] [vcpus=N] [level=1..3] [harass=RANGES_PER_SECOND] "
-		"[policy=zap|rfc|map|pte|batch] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
+		"[policy=zap|rfc|map|pte|batch] [log=off|wp|dbit] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
 		guest_command)

@@ -68,6 +68,24 @@ static bool parse_policy(const char *name, enum ept_policy *out)
 	return false;
 }
 
+static bool parse_log(const char *name, struct guest_options *out)
+{
+	static const char *const names[] = {
+		[LOG_WRITE_PROTECT] = "wp", [LOG_DIRTY_BIT] = "dbit",
+	};
+
+	out->logged = strcmp(name, "off") != 0;
+	if (!out->logged)
+		return true;
+	for (unsigned kind = 0; kind < sizeof(names) / sizeof(names[0]); kind++)
+		if (!strcmp(name, names[kind])) {
+			out->log = (enum log_kind)kind;
+			return true;
+		}
+	print("guest: log=%s: expected off, wp or dbit\n", name);
+	return false;
+}
+
 static bool parse_option(struct guest_options *options, char *word)
 {
 	char *value = strchr(word, '=');
@@ -88,13 +106,15 @@ static bool parse_option(struct guest_options *options, char *word)
 		return parse_number(word, value, 0, HARASS_RATE_MAX, &options->harass);
 	if (!strcmp(word, "policy"))
 		return parse_policy(value, &options->policy);
+	if (!strcmp(word, "log"))
+		return parse_log(value, options);
 	if (!strcmp(word, "initrd"))
 		return guest_find_image(value, &options->initrd);
 	if (!strcmp(word, "console") && (!strcmp(value, "raw") || !strcmp(value, "prefix"))) {
 		options->raw = value[0] == 'r';
 		return true;
 	}
-	print("guest: '%s=%s': expected mem= vcpus= level= harass= policy= initrd= "
+	print("guest: '%s=%s': expected mem= vcpus= level= harass= policy= log= initrd= "
 	      "console=raw|prefix or cmdline=\n", word, value);
 	return false;
 }

@@ -15,6 +15,8 @@ struct guest_options {
 	uint64_t mem_mib, vcpus, level, harass;
 	bool raw;
 	enum ept_policy policy;
+	bool logged;
+	enum log_kind log;			/* if it is */
 	const char *command_line;
 	struct load_file initrd;	/* no bytes: none */
 };

@@ -17,6 +17,9 @@ def run(context) -> list:
     return [
         run_demo(context, "default", guest, ENGINE="bochs"),
         run_demo(context, "two_vcpus", guest, ENGINE="bochs", VCPUS="2"),
+        run_demo(context, "marks_by_pte", guest + ("# stat log_pages ",), ENGINE="bochs",
+                 POLICY="pte", LOG="dbit"),
+        run_demo(context, "not_logged", guest, ENGINE="bochs", POLICY="zap", LOG="off"),
         run_demo(context, "raw_console", ("demo: all well",) + SUMMARY, ENGINE="bochs",
                  GUEST_CONSOLE="raw"),
         run_demo(context, "no_vmx", soft, ENGINE="qemu"),

@@ -17,7 +17,7 @@ ENGINES = ("auto", "kvm", "bochs", "qemu")
 FIRMWARES = ("bios", "uefi")
 POLICIES = ("zap", "rfc", "map", "pte", "batch")
 LOGS = ("off", "wp", "dbit", "pml", "ring")
-LOGS_BUILT = ("off",)
+LOGS_BUILT = ("off", "wp", "dbit")
 CONSOLES = ("prefix", "raw")
 
 COMMAND_VARIABLES = ("ENGINE", "FIRMWARE", "CPUS", "MEM", "GUEST", "INITRD", "CMDLINE",
@@ -44,6 +44,7 @@ class Options:
     vcpus: int = 1
     console: str = "prefix"
     policy: str = "map"
+    log: str = "wp"
     script: "list | None" = None	# EXEC's commands
     errors: list = field(default_factory=list)
 
@@ -155,7 +156,7 @@ def read(environment: dict) -> Options:
     options.engine = choice(environment, "ENGINE", "auto", ENGINES, ENGINES, errors)
     options.firmware = choice(environment, "FIRMWARE", "bios", FIRMWARES, FIRMWARES, errors)
     options.policy = choice(environment, "POLICY", "map", POLICIES, POLICIES, errors)
-    choice(environment, "LOG", "off", LOGS, LOGS_BUILT, errors)
+    options.log = choice(environment, "LOG", "wp", LOGS, LOGS_BUILT, errors)
     options.cpus = number(environment, "CPUS", 2, 1, CPUS_MOST, errors)
     options.mem = number(environment, "MEM", 512, MEM_LEAST, MEM_MOST, errors)
     options.guest_mem = number(environment, "GUEST_MEM", 64, 1, MEM_MOST, errors)

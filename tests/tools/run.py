@@ -50,7 +50,7 @@ def judge(options: variables.Options, for_debug: bool) -> str:
 
 def guest_line(options: variables.Options, name: str, modules: dict) -> str:
     line = (f"guest {name} mem={options.guest_mem} vcpus={options.vcpus} "
-            f"console={options.console} policy={options.policy}")
+            f"console={options.console} policy={options.policy} log={options.log}")
     if name == "demo" and not options.guest_file:
         line += f" harass={DEMO_HARASS}"
     if options.initrd:
