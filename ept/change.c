@@ -122,6 +122,46 @@ static void empty_table(struct ept *ept, pfn_t table, gfn_t frame, unsigned leve
 	flush_add_table(batch, table);
 }
 
+/* What the leaves of a table have between them; empty: there are none, or tables. */
+static spte_t joined(const struct ept *ept, pfn_t table, unsigned level, pfn_t frame)
+{
+	spte_t leaf = spte_empty();
+
+	for (unsigned i = 0; i < EPT_ENTRIES; i++) {
+		spte_t child = slot_read(&table_slots(table)[i]);
+
+		if (!spte_present(child))
+			continue;
+		if (!spte_is_leaf(child))
+			return spte_empty();
+		child.bits -= i * level_bytes(level - 1);
+		check(spte_frame(child).raw == frame.raw);
+		leaf.bits |= child.bits;
+	}
+	if (spte_mmu_writable(leaf))
+		leaf.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
+	return leaf;
+}
+
+/*
+ * A processor that knows the table still sets A and D there: each of its leaves goes by exchange, and
+ * tells what it has, as the large one will of what is set there from now on.
+ */
+bool ept_join_leaves(struct ept *ept, spte_slot_t *slot, gfn_t start, unsigned level, pfn_t frame,
+		     struct flush_batch *batch)
+{
+	pfn_t table = spte_frame(slot_read(slot));
+	spte_t leaf = joined(ept, table, level, frame);
+
+	if (!spte_present(leaf))
+		return false;
+	slot_xchg(slot, leaf);
+	empty_table(ept, table, start, level - 1, batch);
+	ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
+	ept_count(ept, COUNT_JOINED, 1);
+	return true;
+}
+
 struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, enum zap what,
 				 struct flush_batch batch)
 {

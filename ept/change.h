@@ -70,5 +70,13 @@ void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bits, struct flu
  */
 MUST_USE bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t less,
 			     struct flush_batch *batch) HOLDS(ept->lock);
+/*
+ * And back: the table in the slot, whose leaves name parts of the page at `frame` alone, becomes one
+ * leaf of that level, with what they have between them, and W where MW is. `start` is the first
+ * guest frame. False: it has no leaves, or tables. Linux: kvm_tdp_mmu_try_split_huge_pages's
+ * reverse, recover_huge_pages_range.
+ */
+MUST_USE bool ept_join_leaves(struct ept *ept, spte_slot_t *slot, gfn_t start, unsigned level,
+			      pfn_t frame, struct flush_batch *batch) HOLDS(ept->lock);
 
 #endif

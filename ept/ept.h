@@ -125,7 +125,10 @@ struct log_options {
  * ept->lock.
  */
 MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options);
-/* And no more. What was split stays so until it goes. STATUS_NOT_FOUND. */
+/*
+ * And no more. Tables become large leaves again where the host's page is large and the region has
+ * all of it, by one flush (U34). STATUS_NOT_FOUND. Takes ept->lock.
+ */
 MUST_USE enum status ept_log_disable(struct ept *ept, gfn_t start);
 /*
  * Which pages were stored to: bit n of `words` for the region's page n, its length rounded up to
@@ -191,7 +194,7 @@ struct ept_stats {
 	uint64_t tables_allocated, tables_freed;	/* linked below the root; freed again */
 	uint64_t changes;		/* leaves exchanged by change_pte */
 	uint64_t fast;			/* faults that took no lock */
-	uint64_t split;			/* large leaves that became a table */
+	uint64_t split, joined;		/* large leaves that became a table, tables that became one */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

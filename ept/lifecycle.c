@@ -105,4 +105,5 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 	out->changes = sum[COUNT_CHANGES];
 	out->fast = sum[COUNT_FAST];
 	out->split = sum[COUNT_SPLIT];
+	out->joined = sum[COUNT_JOINED];
 }

@@ -19,6 +19,7 @@
  */
 #include "ept/change.h"
 #include "ept/log.h"
+#include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/region.h"
 
@@ -158,12 +159,55 @@ void log_drop_all(struct ept *ept)
 	atomic_write(&ept->logs_live, 0);
 }
 
+/*
+ * What the host has at the table's pages now, if it is one page as large. Primary entries change
+ * inside brackets alone, and none begins while ept->lock is held.
+ */
+static bool is_one_page(struct ept *ept, const struct region *region, const struct ept_walk *walk,
+			struct mm_page *page) HOLDS(ept->lock)
+{
+	gfn_t frame = ept_walk_start(walk);
+	hva_t start = region_hva(region, frame);
+
+	return walk->level <= ept->caps.max_level && ept_walk_covers(walk) &&
+	       region_level(region, frame, walk->level) == walk->level &&
+	       !notify_busy(ept, start, hva_add(start, level_bytes(walk->level))) &&
+	       !memfd_is(start) && mm_peek(ept->space, start, page) == STATUS_OK &&
+	       page->level >= walk->level;
+}
+
+/* From the smallest tables up: two levels of them take two rounds. */
+static void join_all(struct ept *ept, const struct region *region, unsigned level,
+		     struct flush_batch *batch) HOLDS(ept->lock)
+{
+	struct ept_walk walk = ept_walk_begin(ept, region->start, region->pages);
+
+	while (ept_walk_next(&walk)) {
+		struct mm_page page;
+
+		if (walk.level != level || !spte_is_table(walk.old) ||
+		    !is_one_page(ept, region, &walk, &page))
+			continue;
+		if (ept_join_leaves(ept, walk.slot, ept_walk_start(&walk), level, page.frame, batch))
+			walk.old = slot_read(walk.slot);
+	}
+}
+
 enum status ept_log_disable(struct ept *ept, gfn_t start)
 {
+	struct flush_batch batch = flush_nothing();
+
 	write_lock(&ept->lock);
 	bool logged = log_at(ept, start);
 
 	log_drop(ept, start);
+	if (logged && !ept->released) {
+		const struct region *region = region_find(ept, start);
+
+		join_all(ept, region, LEVEL_2M, &batch);
+		join_all(ept, region, LEVEL_1G, &batch);
+	}
+	flush_settle(ept, batch);
 	write_unlock(&ept->lock);
 	return logged ? STATUS_OK : STATUS_NOT_FOUND;
 }

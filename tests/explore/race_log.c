@@ -18,10 +18,10 @@ static void enable(const struct log_options *options)
 
 static void harvest(void) NOT_CHECKED
 {
-	uint64_t word;
+	uint64_t words[512 / 64];
 
-	check(ept_log_get(world.ept, gfn(0), &word) == STATUS_OK);
-	if (word & 1)
+	check(ept_log_get(world.ept, gfn(0), words) == STATUS_OK);
+	if (words[0] & 1)
 		take_copy();
 }
 
@@ -173,3 +173,26 @@ static void fault_fast(void)
 SCENARIO(log_region_goes, .rule = "tables stay as long as a walk without the lock may be in them",
 	 .setup = open_table, .actors = { fault_fast, remove_region }, .verify = world_verify,
 	 .name_word = world_name);
+
+/* ------------------------------------------------------------------ large leaves */
+
+static void open_large(void)
+{
+	world_open(512, LEVEL_2M);
+	guest_stores(0, 5);
+	guest_leaves();
+}
+
+static void open_split(void)
+{
+	open_large();
+	enable(&wp);
+	take_copy();
+}
+
+SCENARIO(log_splits, .rule = "no store is unseen when a large leaf has become small ones (U35)",
+	 .setup = open_large, .actors = { store_seven, enable_and_copy }, .verify = verify_copy,
+	 .name_word = world_name, .bound = 3);
+SCENARIO(log_joins, .rule = "a fault and a store go on while small leaves become a large one (U34)",
+	 .setup = open_split, .actors = { store_seven, disable }, .verify = verify_seven,
+	 .name_word = world_name, .bound = 2);

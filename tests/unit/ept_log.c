@@ -219,6 +219,74 @@ static void u35_no_memory_for_tables(void **state)
 	assert_true(has(1));
 }
 
+/* ------------------------------------------------------------------ and large again */
+
+/* U34: where the host's page is large, the region has all of it, and nobody is about to change it. */
+static void u34_large_again(void **state)
+{
+	(void)state;
+	lend(6 * MIB, LEVEL_2M);
+	store_on(1, 0, 7);
+	store_on(1, 2 * MIB, 8);
+	enable(&wp);
+	store_on(1, 5 * PAGE_SIZE, 9);
+	assert_int_equal(space_split(space, hva(BACKING + 2 * MIB), PAGE_SIZE), STATUS_OK);
+	store_on(1, 2 * MIB, 8);
+	assert_int_equal(level_at(0), LEVEL_4K);
+	uint64_t flushes = stats()->flushes;
+
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	assert_int_equal(level_at(0), LEVEL_2M);
+	assert_int_equal(level_at(2 * MIB), LEVEL_4K);	/* the host has small ones by now */
+	assert_int_equal(level_at(4 * MIB), 0);
+	assert_int_equal(stats()->flushes, flushes + 1);
+	assert_int_equal(stats()->joined, 1);
+	uint64_t faults = stats()->faults[1];
+
+	store_on(1, 9 * PAGE_SIZE, 10);				/* W is back for all of it */
+	assert_int_equal(stats()->faults[1], faults);
+	assert_int_equal(load_on(2, 0), 7);
+	assert_int_equal(load_on(2, 5 * PAGE_SIZE), 9);
+	ept_verify(ept);
+}
+
+static void u34_not_in_a_bracket(void **state)
+{
+	struct mm_range range;
+
+	(void)state;
+	lend(2 * MIB, LEVEL_2M);
+	store_on(1, 0, 7);
+	enable(&wp);
+	write_lock(&space->lock);
+	range = notifier_start(space, BACKING + PAGE_SIZE, BACKING + 2 * PAGE_SIZE, EVENT_CLEAR);
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	notifier_end(space, &range);
+	write_unlock(&space->lock);
+	assert_int_equal(level_at(0), LEVEL_4K);
+}
+
+/* By 1 GiB: tables of tables first become tables of leaves. */
+static void u34_by_a_gigabyte(void **state)
+{
+	(void)state;
+	open_ept(2304, (struct ept_caps){ .max_level = LEVEL_1G, .accessed_dirty = true });
+	lend(GIB, LEVEL_1G);
+	store_on(1, 0, 7);
+	assert_int_equal(level_at(0), LEVEL_1G);
+	enable(&wp);
+	assert_int_equal(level_at(GIB - PAGE_SIZE), LEVEL_4K);
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	assert_int_equal(level_at(0), LEVEL_1G);
+	assert_int_equal(stats()->joined, 513);
+	uint64_t faults = stats()->faults[1];
+
+	store_on(1, GIB / 2, 8);		/* no small leaf had W; MW says that all may */
+	assert_int_equal(stats()->faults[1], faults);
+	assert_int_equal(load_on(1, 0), 7);
+	close_ept(NULL);
+}
+
 /* ------------------------------------------------------------------ by hand */
 
 static void u30_read_then_cleared(void **state)
@@ -357,7 +425,8 @@ int main(void)
 		log_test(u20_what_it_does_not), log_test(u35_split_at_once),
 		log_test(u35_split_when_stored_to), log_test(u35_dirty_bits_split_at_once),
 		log_test(u35_dirty_bits_split_later), log_test(u35_no_memory_for_tables),
-		log_test(u30_read_then_cleared), log_test(u31_initially_set), log_test(refused),
+		log_test(u34_large_again), log_test(u34_not_in_a_bracket),
+		cmocka_unit_test(u34_by_a_gigabyte), log_test(u30_read_then_cleared), log_test(u31_initially_set), log_test(refused),
 		log_test(a_region_goes_with_its_log),
 		cmocka_unit_test_setup_teardown(no_bits_but_software_s, open_bitless, close_ept),
 	};
