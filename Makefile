@@ -72,7 +72,8 @@ check:
 test:
 	$(SETUP) python build check fuzz test
 	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS) \
-		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS) $(BUILD)/bench/step
+		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS) $(BUILD)/bench/step \
+		$(BUILD)/bench/headline
 	@$(PYTHON) tests/tools/test.py
 
 clean:
@@ -141,7 +142,7 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 # ---------------------------------------------------------------- checks
 
 CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \
-	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) tests/bench/step.c \
+	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) tests/bench/step.c tests/bench/headline.c \
 	    $(wildcard tests/unit/*.c))
 
 $(BUILD)/clang/image/%.o: % Makefile
@@ -153,7 +154,8 @@ $(BUILD)/clang/host/%.o: % Makefile
 
 .PHONY: checks objects clang-objects unit layers globals rot
 checks: objects clang-objects unit layers globals rot $(BUILD)/tools.passed \
-	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed $(BUILD)/bench/step
+	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed $(BUILD)/bench/step \
+	    $(BUILD)/bench/headline
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)

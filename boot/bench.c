@@ -1,8 +1,8 @@
 /*
- * The console's `bench`: what paths of the host cost (tests/bench), and what an exit and a first
- * touch do, by the flat benchmark payload (guest/abi.h), the loop's own instructions taken off. On
- * an emulator whose time stamp counter counts instructions the figures are instructions; elsewhere
- * they are ticks.
+ * The console's `bench`: what paths of the host cost (tests/bench), and what an exit, a first
+ * touch, and a store to a page that a dirty log has write-protected do, by the flat benchmark
+ * payload (guest/abi.h), the loop's own instructions taken off. On an emulator whose time stamp
+ * counter counts instructions the figures are instructions; elsewhere they are ticks.
  */
 #include "boot/boot.h"
 #include "boot/console.h"
@@ -82,6 +82,7 @@ static void measure(struct machine *machine)
 {
 	const struct command exits = { ABI_COMMAND_CPUID, 0, EXITS, 0, 0 };
 	const struct command writes = { ABI_COMMAND_WRITE, ABI_FLAT_REGION1, PAGES, PAGE_SIZE, 1 };
+	const struct log_options log = { .kind = LOG_WRITE_PROTECT };
 
 	/* To the first hand-over: the mailbox is empty. */
 	if (!run(machine) || !touch_host_pages(machine)) {
@@ -90,6 +91,13 @@ static void measure(struct machine *machine)
 	}
 	report("cpuid_exit", time(machine, &exits), EXITS, LOOP_CPUID, "exit");
 	report("populate_4k", time(machine, &writes), PAGES, LOOP_WRITE, "page");
+	/* Each page keeps its leaf, and loses W. */
+	if (ept_log_enable(machine_ept(machine), gpa_to_gfn(gpa(ABI_FLAT_REGION1)), &log)
+	    != STATUS_OK) {
+		print("bench: no log of the guest's stores\n");
+		return;
+	}
+	report("wp_fault_fast", time(machine, &writes), PAGES, LOOP_WRITE, "page");
 }
 
 static void bench_guest(void)

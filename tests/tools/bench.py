@@ -5,7 +5,7 @@
 
 Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's from
 `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
-the TSC is an instruction.
+the TSC is an instruction. Then how often a folio is marked, by policy (tests/bench/headline).
 """
 import json
 import os
@@ -19,6 +19,7 @@ import engines
 import options as variables
 
 STEP = variables.ROOT / "build/bench/step"
+HEADLINE = variables.ROOT / "build/bench/headline"
 JSON_FILE = variables.ROOT / "build/bench.json"
 SMALL_MIB, LARGE_MIB = 64, 65536
 SCALE_MOST = 1.1		# large to small, and back
@@ -70,6 +71,13 @@ def stepped(mebibytes: int) -> dict:
     return figures
 
 
+def headline_figures() -> dict:
+    figures = read_figures(output_of([str(HEADLINE)]))
+    if not figures:
+        sys.exit("bench: no policy was counted")
+    return figures
+
+
 def image_figures(engine: str) -> dict:
     figures = read_figures(output_of([sys.executable, "-B", "tests/tools/run.py"]))
     for figure in figures.values():
@@ -104,6 +112,18 @@ def table(small: dict, large: dict, image: dict, engine: str) -> list:
     return lines
 
 
+def headline_table(figures: dict) -> list:
+    """One line for a shape and a policy: headline_SHAPE_POLICY_WHAT."""
+    rows: dict = {}
+    for name, figure in figures.items():
+        _, shape, policy, what = name.split("_", 3)
+        rows.setdefault((shape, policy), {})[what] = figure.value
+    columns = list(dict.fromkeys(what for row in rows.values() for what in row))
+    lines = [f"{'1 GiB, every page stored to':28}" + "".join(f"{what:>16}" for what in columns)]
+    return lines + [f"{shape:8}{policy:20}" + "".join(f"{row[what]:>16.0f}" for what in columns)
+                    for (shape, policy), row in rows.items()]
+
+
 def revision() -> str:
     try:
         words = ["git", "describe", "--always", "--dirty"]
@@ -113,9 +133,9 @@ def revision() -> str:
         return "unknown"
 
 
-def document(small: dict, large: dict, image: dict, engine: str) -> dict:
+def document(small: dict, large: dict, image: dict, headline: dict, engine: str) -> dict:
     """bench.json: the image's figures by their names, the stepped ones by names of their own."""
-    named = dict(image)
+    named = {**image, **headline}
     named.update({f"hosted_{name}": figure for name, figure in small.items()})
     named.update({f"hosted_64g_{name}": figure for name, figure in large.items()})
     return {"revision": revision(), "engine": engine,
@@ -144,7 +164,7 @@ def form_errors(found: dict) -> list:
 
 
 def smoke() -> int:
-    text = json.dumps(document(stepped(SMALL_MIB), {}, {}, "bochs"))
+    text = json.dumps(document(stepped(SMALL_MIB), {}, {}, headline_figures(), "bochs"))
     errors = form_errors(json.loads(text))
     for error in errors:
         print(error)
@@ -158,8 +178,9 @@ def main() -> int:
     engine = engines.choose(chosen.engine, chosen.firmware, False, chosen.mem)[0]
     print("bench: instructions, hosted by single steps, in the image by the TSC", flush=True)
     small, large, image = stepped(SMALL_MIB), stepped(LARGE_MIB), image_figures(engine)
-    print("\n".join(table(small, large, image, engine)))
-    JSON_FILE.write_text(json.dumps(document(small, large, image, engine), indent=1) + "\n")
+    headline = headline_figures()
+    print("\n".join(table(small, large, image, engine) + [""] + headline_table(headline) + [""]))
+    JSON_FILE.write_text(json.dumps(document(small, large, image, headline, engine), indent=1) + "\n")
     print(f"bench: written to {JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or "
           "not the same on 64 GiB")
     return 0
