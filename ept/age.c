@@ -13,9 +13,9 @@
  * shootdown for each page and pass is its alternative. Linux: kvm_age_gfn,
  * kvm_tdp_mmu_age_gfn_range.
  *
- * Where the processor has no A, a leaf is there since somebody touched the page: present is young.
- * To clear is to zap, and the next touch is a fault. Linux did the same before it had access
- * tracking (kvm_mmu_notifier_clear_flush_young), and regretted the price (S39).
+ * Where the processor has no A, software keeps it: a leaf that loses it puts its rights aside, and the
+ * next touch is a fault, which takes no lock (fast.c). To zap instead costs a host lookup and a
+ * shootdown for each page and pass (S39). Linux: mark_spte_for_access_track.
  */
 #include "ept/age.h"
 #include "ept/change.h"
@@ -54,26 +54,6 @@ static bool age(struct ept *ept, hva_t start, hva_t end, enum age what)
 	return young;
 }
 
-/* No bracket: whoever faults meanwhile finds the same page again. */
-static bool zap_young(struct ept *ept, hva_t start, hva_t end)
-{
-	struct flush_batch batch = flush_nothing();
-
-	write_lock(&ept->lock);
-	for (unsigned i = 0; i < ept->region_count; i++) {
-		struct region_part part = region_behind(&ept->regions[i], start, end);
-
-		if (part.pages)
-			batch = ept_zap_range(ept, part.start, part.pages, ZAP_LEAVES, batch);
-	}
-	bool young = batch.owed;
-
-	flush_settle(ept, batch);
-	write_unlock(&ept->lock);
-	return young;
-}
-
-/* Born with A, and nothing takes it where the processor does not set it: present is young. */
 bool ept_test_young(struct ept *ept, hva_t start, hva_t end)
 {
 	return age(ept, start, end, AGE_TEST);
@@ -81,6 +61,5 @@ bool ept_test_young(struct ept *ept, hva_t start, hva_t end)
 
 bool ept_clear_young(struct ept *ept, hva_t start, hva_t end)
 {
-	return ept->caps.accessed_dirty ? age(ept, start, end, AGE_CLEAR)
-					: zap_young(ept, start, end);
+	return age(ept, start, end, AGE_CLEAR);
 }

@@ -21,9 +21,21 @@ bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t n
 	return true;
 }
 
+/* Once: who has changed the leaf meanwhile has used it. */
+static bool track_leaf(spte_slot_t *slot)
+{
+	spte_t old = slot_read(slot);
+	bool young = spte_is_leaf(old) && spte_accessed(old);
+
+	if (young)
+		(void)slot_cmpxchg(slot, &old, spte_track(old));
+	return young;
+}
+
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot)
 {
-	(void)ept;
+	if (!ept->caps.accessed_dirty)
+		return track_leaf(slot);
 	return spte_accessed(slot_and_not(slot, SPTE_A));
 }
 
@@ -35,15 +47,13 @@ bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *foun
 	return true;
 }
 
-bool ept_allow_store(struct ept *ept, spte_slot_t *slot, spte_t old)
+bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new)
 {
-	/* D is the processor's to set, where it does. */
-	uint64_t come = SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
-
-	if (!slot_cmpxchg(slot, &old, (spte_t){ old.bits | come }))
+	if (!slot_cmpxchg(slot, &old, new))
 		return false;
 	ept_count(ept, COUNT_FAST, 1);
-	ept_count(ept, COUNT_MADE_WRITABLE, 1);
+	if (spte_writable(new) && !spte_writable(old))
+		ept_count(ept, COUNT_MADE_WRITABLE, 1);
 	return true;
 }
 
@@ -136,7 +146,7 @@ static spte_t joined(const struct ept *ept, pfn_t table, unsigned level, pfn_t f
 			return spte_empty();
 		child.bits -= i * level_bytes(level - 1);
 		check(spte_frame(child).raw == frame.raw);
-		leaf.bits |= child.bits;
+		leaf.bits |= spte_restored(child).bits;
 	}
 	if (spte_mmu_writable(leaf))
 		leaf.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);

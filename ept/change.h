@@ -33,9 +33,9 @@ MUST_USE bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct f
 	HOLDS(ept->lock);
 
 /*
- * Takes A from the leaf, which the processor sets again when it next walks there; true: it was
- * set. No mark, no flush (U4, U27, U36). A bit is taken, nothing is stored: a D that comes
- * meanwhile stays.
+ * Takes A from the leaf, which the processor sets again when it next walks there, or the next fault,
+ * if the processor has no A: then the leaf's rights are put aside (spte_track). True: it was set. No
+ * mark, no flush (U4, U27, U36). A D that comes meanwhile stays.
  */
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lock);
 /*
@@ -52,11 +52,11 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
 	HOLDS_SHARED(ept->lock);
 
 /*
- * A store by the leaf `old` is allowed from now on, which only software had forbidden (its MW says
- * so). No flush, no mark. False: something else stands there by now. Without ept->lock: between
- * walk_enter and walk_leave.
+ * In place of the leaf `old` one that has rights besides, which only software kept from it. No
+ * flush, no mark. False: something else stands there by now. Without ept->lock: between walk_enter
+ * and walk_leave.
  */
-MUST_USE bool ept_allow_store(struct ept *ept, spte_slot_t *slot, spte_t old);
+MUST_USE bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new);
 /*
  * For a dirty log: W or D goes from a leaf that stays; owed, if it was there. An entry that is no
  * leaf has none.

@@ -21,25 +21,40 @@
 
 enum { TRIES = 5 };
 
+/* The leaf as the access needs it, as far as software alone forbids it. */
+static spte_t allowing(const struct ept *ept, spte_t old, enum access access)
+{
+	spte_t new = spte_restored(old);
+
+	if (!ept->caps.accessed_dirty)
+		new.bits |= SPTE_A;
+	/* D is the processor's to set, where it does. */
+	if (access & ACCESS_WRITE && spte_mmu_writable(old))
+		new.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
+	return new;
+}
+
 /* FAULT_RETRY: the leaf changed meanwhile; FAULT_NO_HOST: it is for the slow way. */
 static enum fault_result try_leaf(struct ept *ept, gfn_t frame, enum access access)
 {
 	unsigned level;
-	spte_t old;
+	spte_t old, new;
 	spte_slot_t *slot = ept_find(ept, frame, &level, &old);
-	struct ept_log *log;
+	struct ept_log *log = NULL;
 
 	if (!spte_is_leaf(old))
 		return FAULT_NO_HOST;
 	if (spte_allows(old, access))
 		return FAULT_SPURIOUS;
-	if (!(access & ACCESS_WRITE) || !spte_mmu_writable(old))
+	new = allowing(ept, old, access);
+	if (!spte_allows(new, access))
 		return FAULT_NO_HOST;
-	log = log_find(ept, frame);
+	if (access & ACCESS_WRITE)
+		log = log_find(ept, frame);
 	/* One page is stored to, not all of the leaf: the slow way splits it. */
 	if (log && level > LEVEL_4K)
 		return FAULT_NO_HOST;
-	if (!ept_allow_store(ept, slot, old))
+	if (!ept_allow(ept, slot, old, new))
 		return FAULT_RETRY;
 	if (log)
 		log_mark(log, frame);

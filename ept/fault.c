@@ -223,7 +223,9 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
 	enum fault_result result;
 
 	count_access(ept, access);
-	result = access & ACCESS_WRITE ? ept_fault_fast(ept, fault.frame, access) : FAULT_NO_HOST;
+	/* U14: with A and D no right but W is missing where a leaf stands. */
+	result = access & ACCESS_WRITE || !ept->caps.accessed_dirty
+			 ? ept_fault_fast(ept, fault.frame, access) : FAULT_NO_HOST;
 	if (result == FAULT_SPURIOUS)
 		ept_count(ept, COUNT_SPURIOUS, 1);
 	if (result == FAULT_FIXED || result == FAULT_SPURIOUS)

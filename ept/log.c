@@ -35,6 +35,12 @@ static struct ept_log *log_at(struct ept *ept, gfn_t start) HOLDS_SHARED(ept->lo
 	return log && log->start.raw == start.raw ? log : NULL;
 }
 
+/*
+ * Without A and D in the processor, aging has taken W from leaves and flushed nothing: a CPU may
+ * store by a W that no leaf has any more, so who takes bits flushes anyway (U27, U30).
+ */
+static bool stale_w(const struct ept *ept) { return !ept->caps.accessed_dirty; }
+
 /* ------------------------------------------------------------------ from now on */
 
 /* A leaf of a region whose log begins: split as far as it goes, then what its stores need goes. */
@@ -56,6 +62,7 @@ static void begin_all(struct ept *ept, const struct ept_log *log, bool lazy) HOL
 	struct ept_walk walk = ept_walk_begin(ept, log->start, log->pages);
 	struct flush_batch batch = flush_nothing();
 
+	batch.owed = stale_w(ept);
 	while (ept_walk_next(&walk))
 		if (spte_is_leaf(walk.old))
 			begin_leaf(ept, &walk, log, lazy, &batch);
@@ -269,6 +276,7 @@ enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
 		/* Most are clean, and cost no locked operation. */
 		if (bits && !log->manual) {
 			bits = atomic_xchg(word, 0);
+			batch.owed |= stale_w(ept);
 			protect_word(ept, log, n, bits, &batch);
 		}
 		words[n / WORD_PAGES] = bits;
@@ -302,6 +310,7 @@ enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t
 
 		if (mask)
 			mask &= atomic_and(&log->bitmap[(first + n) / WORD_PAGES], ~mask);
+		batch.owed |= mask && stale_w(ept);
 		protect_word(ept, log, first + n, mask, &batch);
 	}
 	flush_settle(ept, batch);

@@ -6,9 +6,9 @@ static const char *hardware_fault(spte_t s, unsigned level)
 {
 	uint64_t type = s.bits & SPTE_TYPE;
 
-	if (!(s.bits & SPTE_RIGHTS))
+	if (!(s.bits & SPTE_RIGHTS) && !(s.bits & SPTE_SAVED_R))
 		return "present, but without a right";
-	if (!(s.bits & SPTE_R))
+	if (s.bits & SPTE_RIGHTS && !(s.bits & SPTE_R))
 		return "rights without R";
 	if (spte_is_table(s))
 		return s.bits & (SPTE_TYPE | SPTE_IGNORE_PAT) ? "reserved bits in a table" : NULL;
@@ -24,11 +24,13 @@ static const char *hardware_fault(spte_t s, unsigned level)
 static const char *software_fault(spte_t s)
 {
 	if (spte_is_table(s))
-		return NULL;
+		return spte_tracked(s) ? "a table with saved rights" : NULL;
 	if (spte_writable(s) && !spte_mmu_writable(s))
 		return "writable, but not MMU-writable";
 	if (spte_mmu_writable(s) && !spte_host_writable(s))
 		return "MMU-writable, but not host-writable";
+	if (spte_tracked(s) && s.bits & (SPTE_RIGHTS | SPTE_A))
+		return "rights saved, and in force or used";
 	return NULL;
 }
 

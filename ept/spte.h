@@ -6,16 +6,16 @@
  * A leaf; SDM "Format of an EPT Page-Table Entry that Maps a 4-KByte Page", and the two formats
  * for larger pages:
  *
- *   63      54 53  52 51                        12  11 10  9  8   7    6   5..3  2 1 0
- *   ignored    MW  HW  frame (low bits 0 in large)  P   -  D  A  leaf IPAT type  X W R
+ *   63      56 55 54 53  52 51                        12  11 10  9  8   7    6   5..3  2 1 0
+ *   ignored    SX SR MW  HW  frame (low bits 0 in large)  P   -  D  A  leaf IPAT type  X W R
  *
  * A table; SDM "Format of an EPT PDE that References an EPT Page Table" and its like:
  *
  *   63         52 51                            12  11 10  9  8   7      6..3    2 1 0
  *   ignored        frame of the table               P   -  -  A   0   reserved 0  X W R
  *
- * Software's own: P (present), HW (host writable), MW (MMU writable) stand where the processor
- * looks at nothing, in every format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so
+ * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights) stand
+ * where the processor looks at nothing, in every format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so
  * that a leaf is known without its level.
  */
 #ifndef EPT_SPTE_H
@@ -47,6 +47,13 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_HOST_WRITABLE (UINT64_C(1) << 52)
 /* Nobody here write-protects it: W may be given back without asking. */
 #define SPTE_MMU_WRITABLE  (UINT64_C(1) << 53)
+/*
+ * Where the processor has no A, a leaf that is to look unused has no rights, and keeps R and X here:
+ * the next touch faults, and has them back (U9). W is not kept: MW says whether it comes back.
+ */
+#define SPTE_SAVED_R       (UINT64_C(1) << 54)
+#define SPTE_SAVED_X       (UINT64_C(1) << 55)
+#define SPTE_SAVED         (SPTE_SAVED_R | SPTE_SAVED_X)
 /* All that tells a leaf that may be written from one that may not. */
 #define SPTE_WRITE_BITS    (SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D)
 
@@ -78,6 +85,20 @@ static inline bool spte_allows(spte_t s, enum access access)
 static inline bool spte_adds_write(spte_t old, spte_t new)
 {
 	return !((old.bits ^ new.bits) & ~(SPTE_WRITE_BITS | SPTE_A)) && !(old.bits & ~new.bits);
+}
+static inline bool spte_tracked(spte_t s) { return s.bits & SPTE_SAVED; }
+/* The same leaf, to look unused; and with its rights again. */
+static inline spte_t spte_track(spte_t s)
+{
+	uint64_t saved = (s.bits & SPTE_R ? SPTE_SAVED_R : 0) | (s.bits & SPTE_X ? SPTE_SAVED_X : 0);
+
+	return (spte_t){ (s.bits & ~(SPTE_RIGHTS | SPTE_A)) | saved };
+}
+static inline spte_t spte_restored(spte_t s)
+{
+	uint64_t rights = (s.bits & SPTE_SAVED_R ? SPTE_R : 0) | (s.bits & SPTE_SAVED_X ? SPTE_X : 0);
+
+	return (spte_t){ (s.bits & ~SPTE_SAVED) | rights };
 }
 static inline pfn_t spte_frame(spte_t s) { return pfn((s.bits & SPTE_FRAME) >> PAGE_SHIFT); }
 

@@ -61,6 +61,8 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than its region allows");
 	if (spte_host_writable(s) && region->rights == REGION_READ_ONLY)
 		broken(frame, level, s, "writable in a read-only region");
+	if (spte_tracked(s) && ept->caps.accessed_dirty)
+		broken(frame, level, s, "rights saved, though the processor has A");
 	if (level > ept->caps.max_level)
 		broken(frame, level, s, "larger than the processor allows");
 	if (is_bare(ept, region_hva(region, frame)))

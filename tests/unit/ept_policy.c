@@ -148,14 +148,6 @@ static void take_by_release(void)
 	write_unlock(&space->lock);
 }
 
-static void take_by_aging(void)
-{
-	ept->caps.accessed_dirty = false;
-	write_lock(&space->lock);
-	assert_true(notifier_clear_young(space, BACKING, BACKING + BYTES));
-	write_unlock(&space->lock);
-}
-
 /* Not its use, but what it does to a page that may be written, which it loses. */
 static void take_by_change(void)
 {
@@ -168,7 +160,7 @@ static void take_by_change(void)
 
 static const struct way { void (*take)(void); bool accessed; } ways[] = {
 	{ bracket, true }, { take_by_region, true }, { take_by_protection, false },
-	{ take_by_release, true }, { take_by_aging, true }, { take_by_change, true },
+	{ take_by_release, true }, { take_by_change, true },
 };
 
 static void marked_however_it_goes(void **state)

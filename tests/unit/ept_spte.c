@@ -106,6 +106,11 @@ static void rules(void **state)
 		{ table, 1, "a table below level 2" },
 		{ rw & ~SPTE_MMU_WRITABLE, 1, "writable, but not MMU-writable" },
 		{ rw & ~SPTE_HOST_WRITABLE, 1, "MMU-writable, but not host-writable" },
+		/* Put aside by aging, where the processor has no A; not with rights, nor with A. */
+		{ spte_track((spte_t){ rw }).bits, 1, NULL },
+		{ spte_track((spte_t){ rw }).bits | SPTE_A, 1, "rights saved, and in force or used" },
+		{ rw | SPTE_SAVED_R, 1, "rights saved, and in force or used" },
+		{ table | SPTE_SAVED_R, 2, "a table with saved rights" },
 		/* The processor sets D, where stores are logged by it. */
 		{ rw & ~SPTE_D, 1, NULL },
 		/* Write-protected by tracking, from here or from the MMU: 110 and 100. */
