@@ -221,6 +221,22 @@ enum status ept_log_disable(struct ept *ept, gfn_t start)
 
 /* ------------------------------------------------------------------ harvests */
 
+void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
+{
+	gfn_t last = gpa_to_gfn(gpa_add(at, bytes - 1));
+
+	if (!atomic_read(&ept->logs_live))
+		return;
+	read_lock(&ept->lock);
+	for (gfn_t frame = gpa_to_gfn(at); frame.raw <= last.raw; frame = gfn_add(frame, 1)) {
+		struct ept_log *log = log_find(ept, frame);
+
+		if (log)
+			log_mark(log, frame);
+	}
+	read_unlock(&ept->lock);
+}
+
 /*
  * The stores to the pages of a word's bits will fault again. By DIRTY_BIT those to leaves of 4 KiB
  * need not; a large one that was there when the log began does.

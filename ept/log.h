@@ -49,6 +49,8 @@ static inline void log_note_taken(struct ept *ept, gfn_t frame, unsigned level, 
 		log_mark(log, frame);
 }
 
+/* A device has stored these bytes. Takes ept->lock, shared. Linux: mark_page_dirty_in_slot. */
+void log_stored(struct ept *ept, gpa_t at, uint64_t bytes);
 /* With the region goes its log. No CPU walks without a lock afterwards that could know it. */
 void log_drop(struct ept *ept, gfn_t start) HOLDS(ept->lock);
 /* The EPT ends. */

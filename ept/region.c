@@ -189,6 +189,7 @@ enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_
 			status = space_write(ept->space, where, from, part);
 		if (status != STATUS_OK)
 			return status;
+		log_stored(ept, to, part);
 		from = (const char *)from + part;
 		to = gpa_add(to, part);
 		bytes -= part;

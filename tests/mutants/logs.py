@@ -1,7 +1,7 @@
 """Mutants of the dirty logs and of the fast path: part of the named list (named.py)."""
 from mutant import Mutant
 
-LOG = "unit/ept_log:"
+LOG, ORACLE = "unit/ept_log:", "unit/ept_oracle:"
 
 LOGS = [
     # The fast path.
@@ -64,6 +64,13 @@ LOGS = [
     Mutant("clear-from-zero", "ept/log.c", "protect_word(ept, log, first + n, mask, &batch);",
            "protect_word(ept, log, n, mask, &batch);", "the pages that are cleared fault again",
            LOG + "u30_read_then_cleared"),
+    Mutant("device-not-noted", "ept/region.c", "log_stored(ept, to, part);", "",
+           "S64: a device's stores are noted", ORACLE + "s64_by_write_protection"),
+    Mutant("device-noted-once", "ept/log.c",
+           "for (gfn_t frame = gpa_to_gfn(at); frame.raw <= last.raw; frame = gfn_add(frame, 1)) {",
+           "for (gfn_t frame = gpa_to_gfn(at); frame.raw == gpa_to_gfn(at).raw; "
+           "frame = gfn_add(frame, 1)) {",
+           "S64: on every page that they touch", LOG + "s64_a_device"),
     # A log begins.
     Mutant("explored-log-begins-unheard", "ept/log.c", "atomic_add(&ept->sequence, 1);", "",
            "a fault that knew of no log looks again", "explore/log_begins_fault",

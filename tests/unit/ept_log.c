@@ -115,6 +115,19 @@ static void s64_leaves_that_lose_d(void **state)
 	assert_true(has(5));
 }
 
+/* What a device stores is noted on each page that it touches. */
+static void s64_a_device(void **state)
+{
+	static const char bytes[2 * PAGE_SIZE];
+
+	(void)state;
+	lend(PAGES * PAGE_SIZE, LEVEL_4K);
+	enable(&wp);
+	assert_int_equal(ept_write_guest(ept, gpa(6 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2), STATUS_OK);
+	assert_int_equal(harvest(), 3);
+	assert_true(has(5) && has(6) && has(7));
+}
+
 /* ------------------------------------------------------------------ the fast way */
 
 /* S65: another holds the lock, exclusively, as long as it likes. */
@@ -421,7 +434,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		log_test(s64_write_protection), log_test(s64_dirty_bits),
-		log_test(s64_leaves_that_go), log_test(s64_leaves_that_lose_d), log_test(s65_no_lock_is_taken),
+		log_test(s64_leaves_that_go), log_test(s64_leaves_that_lose_d),
+		log_test(s64_a_device), log_test(s65_no_lock_is_taken),
 		log_test(u20_what_it_does_not), log_test(u35_split_at_once),
 		log_test(u35_split_when_stored_to), log_test(u35_dirty_bits_split_at_once),
 		log_test(u35_dirty_bits_split_later), log_test(u35_no_memory_for_tables),

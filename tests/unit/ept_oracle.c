@@ -1,0 +1,198 @@
+/*
+ * The content oracle: a guest stores at random on three CPUs while its host takes pages back, moves
+ * them, swaps them, splits them, and a device writes; who harvests keeps a copy of the memory, up to
+ * date by the dirty log alone. After each harvest of a guest that stands still, copy, memory and
+ * model are the same, byte for byte, by each policy, kind of log and size of leaves (S64, I6).
+ * And no page is reported that was not stored to.
+ */
+#include "tests/unit/disk_fixture.h"
+#include "tests/unit/ept_fixture.h"
+
+enum { PAGES = 1024, WORDS = PAGES / 64, STEPS = 1500 };
+
+static uint64_t model[PAGES][8], copy[PAGES][8];	/* eight words of a page */
+static bool stored[PAGES];
+static uint64_t words[WORDS];
+static uint64_t random_state;
+static uint64_t reported, over;
+
+static uint64_t draw(uint64_t below)
+{
+	random_state = random_state * 6364136223846793005 + 1442695040888963407;
+	return (random_state >> 33) % below;
+}
+
+static hva_t host_address(uint64_t page, uint64_t word)
+{
+	return hva(BACKING + page * PAGE_SIZE + word * 512);
+}
+
+static void copy_page(uint64_t page)
+{
+	for (uint64_t word = 0; word < 8; word++)
+		assert_int_equal(space_read(space, host_address(page, word), &copy[page][word], 8),
+				 STATUS_OK);
+}
+
+static void harvest(void)
+{
+	assert_int_equal(ept_log_get(ept, gfn(0), words), STATUS_OK);
+	for (uint64_t page = 0; page < PAGES; page++) {
+		if (!(words[page / 64] >> page % 64 & 1)) {
+			assert_false(stored[page]);
+			continue;
+		}
+		reported++;
+		over += !stored[page];
+		stored[page] = false;
+		copy_page(page);
+	}
+}
+
+static void compare(void)
+{
+	harvest();
+	assert_memory_equal(copy, model, sizeof(model));
+}
+
+/* ------------------------------------------------------------------ who stores, who takes */
+
+static void guest_stores(void)
+{
+	uint64_t page = draw(PAGES), word = draw(8);
+
+	model[page][word] = random_state;
+	stored[page] = true;
+	store_on(1 + (unsigned)draw(3), page * PAGE_SIZE + word * 512, model[page][word]);
+}
+
+static void guest_loads(void)
+{
+	uint64_t page = draw(PAGES), word = draw(8);
+
+	assert_int_equal(load_on(1 + (unsigned)draw(3), page * PAGE_SIZE + word * 512),
+			 model[page][word]);
+}
+
+static void device_stores(void)
+{
+	uint64_t page = draw(PAGES);
+
+	all_leave();
+	model[page][7] = ~random_state;
+	stored[page] = true;
+	assert_int_equal(ept_write_guest(ept, gpa(page * PAGE_SIZE + 7 * 512), &model[page][7], 8),
+			 STATUS_OK);
+}
+
+static void host_acts(void)
+{
+	uint64_t first = draw(PAGES), count = 1 + draw(64), done;
+
+	if (count > PAGES - first)
+		count = PAGES - first;
+	switch (draw(5)) {
+	case 0:
+		assert_int_equal(space_invalidate(space, host_address(first, 0), count * PAGE_SIZE),
+				 STATUS_OK);
+		break;
+	case 1:
+		assert_int_equal(space_split(space, host_address(first, 0), count * PAGE_SIZE),
+				 STATUS_OK);
+		assert_int_equal(space_migrate(space, host_address(first, 0), count * PAGE_SIZE, &done),
+				 STATUS_OK);
+		break;
+	case 2:
+		assert_int_equal(space_page_out(space, host_address(first, 0), count * PAGE_SIZE, &done),
+				 STATUS_OK);
+		break;
+	case 3:
+		assert_int_equal(space_cool(space, host_address(first, 0), count * PAGE_SIZE), STATUS_OK);
+		break;
+	default:
+		(void)host_reclaim(arena.host, count);
+	}
+}
+
+static void live(void)
+{
+	for (unsigned step = 0; step < STEPS; step++) {
+		switch (draw(16)) {
+		case 0: host_acts(); break;
+		case 1: device_stores(); break;
+		case 2: harvest(); break;
+		case 3: compare(); break;
+		case 4 ... 7: guest_loads(); break;
+		default: guest_stores(); break;
+		}
+	}
+	compare();
+	ept_verify(ept);
+}
+
+static void run(enum ept_policy policy, const struct log_options *options, unsigned level, bool flags)
+{
+	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = flags });
+	assert_int_equal(host_swap_on(arena.host, disk_open(), DISK_PAGES), STATUS_OK);
+	ept_set_policy(ept, policy);
+	lend(PAGES * PAGE_SIZE, level);
+	memset(model, 0, sizeof(model));
+	memset(copy, 0, sizeof(copy));
+	memset(stored, 0, sizeof(stored));
+	random_state = 1 + policy;
+	reported = over = 0;
+	for (unsigned i = 0; i < 300; i++)
+		guest_stores();
+	assert_int_equal(ept_log_enable(ept, gfn(0), options), STATUS_OK);
+	memset(stored, 0, sizeof(stored));
+	for (uint64_t page = 0; page < PAGES; page++)
+		copy_page(page);
+	live();
+	print_message("# policy %u, log %u, leaves %u, flags %u: %lu pages reported, %lu not stored to\n",
+		      policy, options->kind, level, flags, reported, over);
+	assert_int_equal(over, 0);
+	all_leave();
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	ept_verify(ept);
+	ept_destroy(ept);
+	space_destroy(space);
+	assert_int_equal(host_swap_off(arena.host), STATUS_OK);
+	arena_close(&arena);
+}
+
+static void each(const struct log_options *options)
+{
+	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++)
+		for (unsigned level = LEVEL_4K; level <= LEVEL_2M; level++)
+			for (unsigned flags = options->kind == LOG_DIRTY_BIT; flags < 2; flags++)
+				run(policy, options, level, flags);
+}
+
+static void s64_by_write_protection(void **state)
+{
+	(void)state;
+	each(&(struct log_options){ .kind = LOG_WRITE_PROTECT });
+}
+
+static void s64_by_write_protection_lazily(void **state)
+{
+	(void)state;
+	each(&(struct log_options){ .kind = LOG_WRITE_PROTECT, .lazy = true });
+}
+
+static void s64_by_dirty_bits(void **state)
+{
+	(void)state;
+	each(&(struct log_options){ .kind = LOG_DIRTY_BIT });
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(s64_by_write_protection),
+		cmocka_unit_test(s64_by_write_protection_lazily),
+		cmocka_unit_test(s64_by_dirty_bits),
+	};
+
+	return cmocka_run_group_tests_name("ept/oracle", tests, NULL, NULL);
+}
