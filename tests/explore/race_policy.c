@@ -1,5 +1,5 @@
 /*
- * S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a
+ * Marks by policy, against who consumes them. S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a
  * bracket's start, before who opened it asks. The same by MAP is in race_file.c, race_lazyfree.c,
  * race_reclaim.c.
  */
@@ -7,15 +7,17 @@
 #include "tests/explore/world.h"
 
 /* The leaves made so far go, and the region comes again. */
-static void choose_zap(uint64_t pages)
+static void choose_policy(enum ept_policy policy, uint64_t pages)
 {
 	struct region region = { .pages = pages, .backing = hva(WORLD_BACKING),
 				 .rights = REGION_READ_WRITE, .max_level = LEVEL_4K };
 
 	check(ept_region_remove(world.ept, gfn(0)) == STATUS_OK);
-	ept_set_policy(world.ept, EPT_POLICY_ZAP);
+	ept_set_policy(world.ept, policy);
 	check(ept_region_add(world.ept, &region) == STATUS_OK);
 }
+
+static void choose_zap(uint64_t pages) { choose_policy(EPT_POLICY_ZAP, pages); }
 
 static bool clean_in_host(void) NOT_CHECKED
 {
@@ -105,4 +107,52 @@ static void destroy_ept(void) { ept_destroy(going.ept); }
 
 SCENARIO(zap_ept_goes, .rule = "an EPT that ends has told before it stops to listen (S49)",
 	 .setup = open_going, .actors = { destroy_ept, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+
+/* ------------------------------------------------------------------ the others */
+
+/*
+ * By BATCH the mark waits for the end of the range, before start returns; by PTE there is none, and
+ * the process's own entry says it. RFC's dirty marks are MAP's.
+ */
+static void open_file_by(enum ept_policy policy)
+{
+	world_open_file(1, SHARING_SHARED);
+	choose_policy(policy, 1);
+	guest_stores(0, 5);
+	guest_leaves();
+}
+
+static void open_given_by(enum ept_policy policy)
+{
+	world_open_touched(1, 5);
+	lru_drain(world.host);
+	choose_policy(policy, 1);
+	check(space_lazyfree(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
+}
+
+static void open_file_batch(void) { open_file_by(EPT_POLICY_BATCH); }
+static void open_file_rfc(void) { open_file_by(EPT_POLICY_RFC); }
+static void open_file_pte(void) { open_file_by(EPT_POLICY_PTE); }
+static void open_given_batch(void) { open_given_by(EPT_POLICY_BATCH); }
+static void open_given_rfc(void) { open_given_by(EPT_POLICY_RFC); }
+static void open_given_pte(void) { open_given_by(EPT_POLICY_PTE); }
+
+SCENARIO(batch_writeback, .rule = "BATCH: a store is in what is written, or dirty again (S49)",
+	 .setup = open_file_batch, .actors = { store_seven, sync_file },
+	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+SCENARIO(rfc_writeback, .rule = "RFC: a store is in what is written, or dirty again (S49)",
+	 .setup = open_file_rfc, .actors = { store_seven, sync_file },
+	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+SCENARIO(pte_writeback, .rule = "PTE: a store is in what is written, or dirty again (S23, S52)",
+	 .setup = open_file_pte, .actors = { store_seven, sync_file },
+	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+SCENARIO(batch_reclaim, .rule = "BATCH: what a leaf knows is told before dirty is judged (S45, S49)",
+	 .setup = open_given_batch, .actors = { store_seven, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+SCENARIO(rfc_reclaim, .rule = "RFC: a lazyfree page that a guest writes is not thrown away (S45)",
+	 .setup = open_given_rfc, .actors = { store_seven, page_out }, .verify = verify_kept,
+	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+SCENARIO(pte_reclaim, .rule = "PTE: the process's entry says that a guest has written (S22, S45)",
+	 .setup = open_given_pte, .actors = { store_seven, page_out }, .verify = verify_kept,
 	 .name_word = world_name, .bound = 2, .walks_tso = 400);
