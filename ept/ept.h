@@ -107,8 +107,9 @@ MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from
  *
  *	WRITE_PROTECT	leaves lose W; the store faults, and the fault notes it
  *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at all
+ *	RING		as WRITE_PROTECT, and the fault lists the page in its vCPU's ring
  */
-enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT };
+enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING };
 
 struct log_options {
 	enum log_kind kind;
@@ -146,6 +147,34 @@ MUST_USE enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words);
  */
 MUST_USE enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t pages,
 				   const uint64_t *words);
+
+/* ---------------------------------- rings */
+
+/*
+ * Where LOG_RING lists what one vCPU stores to. `entries`: a power of two, else STATUS_BAD_RANGE.
+ * STATUS_NO_MEMORY. Destroyed when no CPU uses it. Linux: KVM_CAP_DIRTY_LOG_RING.
+ */
+struct ept_ring;
+enum { EPT_RING_LEAST = 64, EPT_RING_MOST = 65536, EPT_RING_RESERVE = 16 };
+MUST_USE enum status ept_ring_create(struct ept *ept, unsigned entries, struct ept_ring **out);
+void ept_ring_destroy(struct ept *ept, struct ept_ring *ring);
+/*
+ * What this CPU's faults let a guest store to is listed there from now on; NULL: in the bitmaps.
+ * Outside the guest; one CPU uses a ring at a time.
+ */
+void ept_ring_use(struct ept *ept, struct ept_ring *ring);
+/*
+ * It has room for EPT_RING_RESERVE pages or less: its vCPU should wait until it is reset. One that
+ * goes on loses nothing: what a full ring has no room for is in the bitmap.
+ */
+bool ept_ring_is_full(const struct ept_ring *ring);
+/*
+ * The frames that were stored to, oldest first; how many. One harvester at a time. Their pages are
+ * read after ept_ring_reset, from which on stores to them are listed again: it returns how many
+ * entries it has freed. Takes ept->lock. Linux: KVM_RESET_DIRTY_RINGS.
+ */
+unsigned ept_ring_harvest(struct ept_ring *ring, gfn_t *frames, unsigned most);
+unsigned ept_ring_reset(struct ept *ept, struct ept_ring *ring);
 
 /* ------------------------------------------------------------------ faults */
 

@@ -17,7 +17,7 @@
  */
 #include "ept/change.h"
 #include "ept/fast.h"
-#include "ept/log.h"
+#include "ept/ring.h"
 
 enum { TRIES = 5 };
 
@@ -57,7 +57,7 @@ static enum fault_result try_leaf(struct ept *ept, gfn_t frame, enum access acce
 	if (!ept_allow(ept, slot, old, new))
 		return FAULT_RETRY;
 	if (log)
-		log_mark(log, frame);
+		log_store(ept, log, frame);
 	return FAULT_FIXED;
 }
 

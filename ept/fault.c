@@ -19,12 +19,12 @@
  */
 #include "ept/change.h"
 #include "ept/fast.h"
-#include "ept/log.h"
 #include "ept/map.h"
 #include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/policy.h"
 #include "ept/region.h"
+#include "ept/ring.h"
 #include "ept/table.h"
 
 struct fault {
@@ -122,7 +122,7 @@ static enum map_result install(struct ept *ept, const struct fault *fault, const
 	if (result != MAP_CONFLICT)
 		policy_mapped(ept, leaf, &fault->page);
 	if (result == MAP_INSTALLED && fault->log && fault->access & ACCESS_WRITE)
-		log_mark(fault->log, fault->frame);
+		log_store(ept, fault->log, fault->frame);
 	return result;
 }
 

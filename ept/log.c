@@ -87,7 +87,7 @@ static enum status judge(struct ept *ept, gfn_t start, const struct log_options 
 		return STATUS_NOT_FOUND;
 	if (log_at(ept, start))
 		return STATUS_EXISTS;
-	if (options->kind == LOG_DIRTY_BIT && !ept->caps.accessed_dirty)
+	if (log_is_by_processor(options->kind) && !ept->caps.accessed_dirty)
 		return STATUS_UNSUPPORTED;
 	*pages = region->pages;
 	return STATUS_OK;
@@ -258,8 +258,8 @@ static void protect_word(struct ept *ept, const struct ept_log *log, uint64_t n,
 		else
 			slot = ept_find(ept, frame, &level, &old);
 		last = frame;
-		if (level > LEVEL_4K || log->kind == LOG_WRITE_PROTECT)
-			ept_take_bits(ept, slot, SPTE_W, batch);
+		if (level > LEVEL_4K || log->kind != LOG_DIRTY_BIT)
+			ept_take_bits(ept, slot, log_takes(log, level), batch);
 	}
 }
 

@@ -30,10 +30,13 @@ static inline void log_mark(struct ept_log *log, gfn_t frame)
 		atomic_or(word, bit);
 }
 
+/* The processor notes the stores, by D: not RING, whose stores fault as WRITE_PROTECT's do. */
+static inline bool log_is_by_processor(enum log_kind kind) { return kind == LOG_DIRTY_BIT; }
+
 /* What a leaf loses so that the next store is noticed: by a fault, or by the processor's D. */
 static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
 {
-	return level == LEVEL_4K && log->kind == LOG_DIRTY_BIT ? SPTE_D : SPTE_W;
+	return level == LEVEL_4K && log_is_by_processor(log->kind) ? SPTE_D : SPTE_W;
 }
 
 /* The leaf goes, or loses D, by the funnel: what only its D says is noted. */

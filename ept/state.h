@@ -35,6 +35,7 @@ struct ept_cpu {
 	uint64_t invalidated_at;	/* the generation of its last INVEPT; 0: none yet */
 	pfn_t tables[TABLES_PER_FAULT];	/* zeroed, for the next fault: table.c */
 	unsigned table_count;
+	struct ept_ring *ring;		/* of the vCPU that it runs; NULL: none */
 	atomic64_t counts[COUNTS];
 } __attribute__((aligned(64)));
 

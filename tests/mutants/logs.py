@@ -1,15 +1,15 @@
 """Mutants of the dirty logs and of the fast path: part of the named list (named.py)."""
 from mutant import Mutant
 
-LOG, ORACLE = "unit/ept_log:", "unit/ept_oracle:"
+LOG, ORACLE, RING = "unit/ept_log:", "unit/ept_oracle:", "unit/ept_ring:"
 
 LOGS = [
     # The fast path.
     Mutant("explored-noted-before-w", "ept/fast.c", "if (!ept_allow(ept, slot, old, new))",
-           "if (log) log_mark(log, frame); if (!ept_allow(ept, slot, old, new))",
+           "if (log) log_store(ept, log, frame); if (!ept_allow(ept, slot, old, new))",
            "U19: the note comes after W", "explore/log_fault",
-           also=("log_mark(log, frame);", ";")),
-    Mutant("fast-not-noted", "ept/fast.c", "log_mark(log, frame);", ";",
+           also=("log_store(ept, log, frame);", ";")),
+    Mutant("fast-not-noted", "ept/fast.c", "log_store(ept, log, frame);", ";",
            "S65: a store by the fast path is noted", LOG + "s65_no_lock_is_taken"),
     Mutant("fast-gives-large-w", "ept/fast.c", "if (log && level > LEVEL_4K)", "if (false)",
            "U17: of a large leaf one page is stored to, not all", LOG + "u35_split_when_stored_to"),
@@ -49,7 +49,7 @@ LOGS = [
            "batch->owed |= bits & SPTE_W;", "a CPU that knows D sets no other",
            "explore/log_bit_harvest", within="ept_take_bits"),
     Mutant("harvest-takes-no-w", "ept/log.c",
-           "if (level > LEVEL_4K || log->kind == LOG_WRITE_PROTECT)", "if (level > LEVEL_4K)",
+           "if (level > LEVEL_4K || log->kind != LOG_DIRTY_BIT)", "if (level > LEVEL_4K)",
            "S64: the next store is noted again", LOG + "s64_write_protection"),
     Mutant("harvest-next-slot", "ept/log.c", "slot += frame.raw - last.raw;", "slot++;",
            "S64: the leaf that loses W is the bit's", LOG + "s64_write_protection"),
@@ -88,7 +88,7 @@ LOGS = [
            "spte_t child = old;", "S64: the pages of a large leaf lose W", LOG + "u35_split_at_once"),
     Mutant("read-gets-w", "ept/fault.c", "if (fault->log && !(fault->access & ACCESS_WRITE))",
            "if (false)", "S64: a page that is read is not stored to", LOG + "s64_write_protection"),
-    Mutant("slow-not-noted", "ept/fault.c", "log_mark(fault->log, fault->frame);", ";",
+    Mutant("slow-not-noted", "ept/fault.c", "log_store(ept, fault->log, fault->frame);", ";",
            "S64: a store by a new leaf is noted", LOG + "s64_write_protection"),
     Mutant("conflict-not-split", "ept/fault.c", "if (split(ept, fault, plan, &batch))", "if (false)",
            "U24: the other pages of a large leaf stay", LOG + "u35_split_when_stored_to"),
@@ -97,6 +97,27 @@ LOGS = [
     Mutant("explored-protected-not-noted", "ept/change.c",
            "log_note_taken(ept, ept_walk_start(&walk), walk.level, old);", "",
            "S64: and when a bracket takes D alone", LOG + "s64_leaves_that_lose_d"),
+    # Rings.
+    Mutant("ring-overwrites", "ept/ring.c",
+           "if (atomic_read(entry_at(ring, n)) != FREE)", "if (false)",
+           "U33: a full ring loses nothing", RING + "u33_full"),
+    Mutant("ring-harvested-is-free", "ept/ring.c",
+           "atomic_write(entry, (value & ~(uint64_t)STATE) | HARVESTED);",
+           "atomic_write(entry, FREE);", "U33: a harvested entry is free when it is reset",
+           RING + "u33_full"),
+    Mutant("ring-never-full", "ept/ring.c",
+           "return atomic_read(&ring->pushed) - atomic_read(&ring->reset) + EPT_RING_RESERVE >=",
+           "return atomic_read(&ring->pushed) - atomic_read(&ring->reset) >=",
+           "U33: it says that it is nearly full", RING + "u33_full"),
+    Mutant("ring-reset-keeps-w", "ept/ring.c", "ept_take_bits(ept, slot, SPTE_W, batch);", ";",
+           "U33: a page is listed again", RING + "u33_in_order"),
+    Mutant("ring-protects-unlogged", "ept/ring.c", "if (log_find(ept, frame))", "if (true)",
+           "a log that has ended protects nothing", RING + "of_a_log_that_has_ended"),
+    Mutant("ring-not-used", "ept/ring.h",
+           "if (log->kind != LOG_RING || !ring_push(ept, frame))", "if (log->kind != LOG_RING)",
+           "what has no ring is in the bitmap", RING + "without_a_ring"),
+    Mutant("explored-ring-unflushed", "ept/ring.c", "flush_settle(ept, batch);", "(void)batch;",
+           "U33: no CPU stores by the W of before the reset", "explore/ring_reset"),
     # A log ends.
     Mutant("joins-in-a-bracket", "ept/log.c",
            "!notify_busy(ept, start, hva_add(start, level_bytes(walk->level))) &&", "true &&",

@@ -13,6 +13,7 @@ enum { PAGES = 1024, WORDS = PAGES / 64, STEPS = 1500 };
 static uint64_t model[PAGES][8], copy[PAGES][8];	/* eight words of a page */
 static bool stored[PAGES];
 static uint64_t words[WORDS];
+static struct ept_ring *rings[SOFT_CPUS];
 static uint64_t random_state;
 static uint64_t reported, over;
 
@@ -34,9 +35,24 @@ static void copy_page(uint64_t page)
 				 STATUS_OK);
 }
 
+/* What the vCPUs' rings list; what they had no room for, and what devices store, is in the bitmap. */
+static void harvest_rings(void)
+{
+	static gfn_t frames[EPT_RING_LEAST];
+
+	for (unsigned cpu = 1; cpu < SOFT_CPUS && rings[cpu]; cpu++) {
+		unsigned count = ept_ring_harvest(rings[cpu], frames, EPT_RING_LEAST);
+
+		for (unsigned i = 0; i < count; i++)
+			words[frames[i].raw / 64] |= UINT64_C(1) << frames[i].raw % 64;
+		assert_int_equal(ept_ring_reset(ept, rings[cpu]), count);
+	}
+}
+
 static void harvest(void)
 {
 	assert_int_equal(ept_log_get(ept, gfn(0), words), STATUS_OK);
+	harvest_rings();
 	for (uint64_t page = 0; page < PAGES; page++) {
 		if (!(words[page / 64] >> page % 64 & 1)) {
 			assert_false(stored[page]);
@@ -144,6 +160,12 @@ static void run(enum ept_policy policy, const struct log_options *options, unsig
 	for (unsigned i = 0; i < 300; i++)
 		guest_stores();
 	assert_int_equal(ept_log_enable(ept, gfn(0), options), STATUS_OK);
+	for (unsigned cpu = 1; cpu < SOFT_CPUS && options->kind == LOG_RING; cpu++) {
+		assert_int_equal(ept_ring_create(ept, EPT_RING_LEAST, &rings[cpu]), STATUS_OK);
+		port_set_cpu(cpu);
+		ept_ring_use(ept, rings[cpu]);
+		port_set_cpu(0);
+	}
 	memset(stored, 0, sizeof(stored));
 	for (uint64_t page = 0; page < PAGES; page++)
 		copy_page(page);
@@ -154,6 +176,10 @@ static void run(enum ept_policy policy, const struct log_options *options, unsig
 	all_leave();
 	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
 	ept_verify(ept);
+	for (unsigned cpu = 1; cpu < SOFT_CPUS && rings[cpu]; cpu++) {
+		ept_ring_destroy(ept, rings[cpu]);
+		rings[cpu] = NULL;
+	}
 	ept_destroy(ept);
 	space_destroy(space);
 	assert_int_equal(host_swap_off(arena.host), STATUS_OK);
@@ -186,12 +212,18 @@ static void s64_by_dirty_bits(void **state)
 	each(&(struct log_options){ .kind = LOG_DIRTY_BIT });
 }
 
+static void s64_by_rings(void **state)
+{
+	(void)state;
+	each(&(struct log_options){ .kind = LOG_RING });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(s64_by_write_protection),
 		cmocka_unit_test(s64_by_write_protection_lazily),
-		cmocka_unit_test(s64_by_dirty_bits),
+		cmocka_unit_test(s64_by_dirty_bits), cmocka_unit_test(s64_by_rings),
 	};
 
 	return cmocka_run_group_tests_name("ept/oracle", tests, NULL, NULL);

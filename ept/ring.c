@@ -1,0 +1,132 @@
+/*
+ * Rings of dirty pages: each vCPU has one, of a power of two of entries, and lists there what it
+ * stores to, so that a harvest costs per page that was stored to, not per page that there is. Filled
+ * by faults (fast.c, fault.c), emptied by whoever copies the guest's memory. Linux:
+ * virt/kvm/dirty_ring.c.
+ *
+ *   the vCPU's CPU                          who harvests
+ *   --------------                          ------------
+ *   leaf gets W                (cmpxchg)    entry: DIRTY -> HARVESTED, its frame taken
+ *   entry: free -> DIRTY       (release)    reset: W from its leaf, flush, entry -> free
+ *   back in the guest: stores               reads the page
+ *
+ * One CPU writes to a ring at a time, one harvests, both in order, so an entry's state is all that
+ * they share. Reset before the page is read: a store after the reset finds no W, and is listed
+ * anew; one before it has landed when the flush is over, and is in what is read. Read first, a store
+ * between the two would be in neither (U33).
+ *
+ * A full ring loses nothing: its page goes to the region's bitmap, as a device's stores do, who have
+ * no ring (ept_log_get). ept_ring_is_full says so while there is still some room.
+ */
+#include "ept/change.h"
+#include "ept/ring.h"
+#include "ept/table.h"
+
+enum { FREE = 0, DIRTY = 1, HARVESTED = 2, STATE_BITS = 2, STATE = 3 };
+
+struct ept_ring {
+	unsigned entries;			/* a power of two */
+	uint64_t harvested;			/* so far; the harvester's own, as are these */
+	atomic64_t pushed, reset;		/* so far: by the vCPU's CPU, by the harvester */
+	atomic64_t at[];			/* frame << STATE_BITS | state */
+};
+
+static atomic64_t *entry_at(struct ept_ring *ring, uint64_t n)
+{
+	return &ring->at[n & (ring->entries - 1)];
+}
+
+enum status ept_ring_create(struct ept *ept, unsigned entries, struct ept_ring **out)
+{
+	uint64_t bytes = sizeof(struct ept_ring) + entries * sizeof(atomic64_t);
+	pfn_t frame;
+
+	if (entries < EPT_RING_LEAST || entries > EPT_RING_MOST || entries & (entries - 1))
+		return STATUS_BAD_RANGE;
+	enum status status = folio_alloc_zeroed(ept->host, bytes_order(bytes), &frame);
+
+	if (status != STATUS_OK)
+		return status;
+	*out = pfn_to_ptr(frame);
+	(*out)->entries = entries;
+	return STATUS_OK;
+}
+
+void ept_ring_destroy(struct ept *ept, struct ept_ring *ring)
+{
+	folio_put(ept->host, ptr_to_pfn(ring));
+}
+
+void ept_ring_use(struct ept *ept, struct ept_ring *ring)
+{
+	ept_this_cpu(ept)->ring = ring;
+}
+
+bool ring_push(struct ept *ept, gfn_t frame)
+{
+	struct ept_ring *ring = ept_this_cpu(ept)->ring;
+
+	if (!ring)
+		return false;
+	/* Relaxed: this CPU is the only writer. */
+	uint64_t n = atomic_read_relaxed(&ring->pushed);
+
+	if (atomic_read(entry_at(ring, n)) != FREE)
+		return false;
+	atomic_write(entry_at(ring, n), frame.raw << STATE_BITS | DIRTY);
+	atomic_write(&ring->pushed, n + 1);
+	return true;
+}
+
+bool ept_ring_is_full(const struct ept_ring *ring)
+{
+	return atomic_read(&ring->pushed) - atomic_read(&ring->reset) + EPT_RING_RESERVE >=
+	       ring->entries;
+}
+
+unsigned ept_ring_harvest(struct ept_ring *ring, gfn_t *frames, unsigned most)
+{
+	unsigned count = 0;
+
+	while (count < most) {
+		atomic64_t *entry = entry_at(ring, ring->harvested);
+		uint64_t value = atomic_read(entry);
+
+		if ((value & STATE) != DIRTY)
+			break;
+		atomic_write(entry, (value & ~(uint64_t)STATE) | HARVESTED);
+		frames[count++] = gfn(value >> STATE_BITS);
+		ring->harvested++;
+	}
+	return count;
+}
+
+/* The next store to the page is listed again. */
+static void protect(struct ept *ept, gfn_t frame, struct flush_batch *batch) HOLDS(ept->lock)
+{
+	unsigned level;
+	spte_t old;
+	spte_slot_t *slot = ept_find(ept, frame, &level, &old);
+
+	/* A leaf that is larger has no W while its region is logged. */
+	if (log_find(ept, frame))
+		ept_take_bits(ept, slot, SPTE_W, batch);
+}
+
+unsigned ept_ring_reset(struct ept *ept, struct ept_ring *ring)
+{
+	struct flush_batch batch = flush_nothing();
+	uint64_t first = atomic_read_relaxed(&ring->reset);	/* relaxed: the harvester's own */
+
+	write_lock(&ept->lock);
+	for (uint64_t n = first; n < ring->harvested; n++)
+		protect(ept, gfn(atomic_read(entry_at(ring, n)) >> STATE_BITS), &batch);
+	/* Where aging takes W and flushes nothing, there may be nothing left to take. */
+	batch.owed |= ring->harvested != first && !ept->caps.accessed_dirty;
+	flush_settle(ept, batch);
+	write_unlock(&ept->lock);
+	for (uint64_t n = first; n < ring->harvested; n++)
+		atomic_write(entry_at(ring, n), FREE);
+	atomic_write(&ring->reset, ring->harvested);
+	return (unsigned)(ring->harvested - first);
+}
