@@ -57,16 +57,47 @@ bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new)
 	return true;
 }
 
-void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bits, struct flush_batch *batch)
+/*
+ * How many had it. Nobody else takes the bit from a leaf, so one that was read with it still has it.
+ * Inlined, with the bit a constant: most of a harvest is spent here.
+ */
+static inline unsigned take_from_each(struct ept *ept, spte_slot_t *slots, uint64_t which,
+				      uint64_t bit, struct flush_batch *batch) HOLDS(ept->lock)
 {
-	spte_t old = slot_and_not(slot, bits);
+	const uint64_t wanted = SPTE_PRESENT | SPTE_LEAF | bit;
+	unsigned taken = 0;
 
-	if (!spte_is_leaf(old) || !(old.bits & bits))
+	for (; which; which >>= 1, slots++) {
+		/* Where one was stored to, the next one was. */
+		if (!(which & 1)) {
+			unsigned clean = (unsigned)__builtin_ctzll(which);
+
+			which >>= clean;
+			slots += clean;
+		}
+
+		spte_t old = slot_read(slots);
+
+		if ((old.bits & wanted) != wanted)
+			continue;
+		slot_and_not(slots, bit);
+		policy_taken(ept, old, bit, batch);
+		taken++;
+	}
+	return taken;
+}
+
+void ept_take_many(struct ept *ept, spte_slot_t *slots, uint64_t which, uint64_t bit,
+		   struct flush_batch *batch)
+{
+	unsigned taken = bit == SPTE_W ? take_from_each(ept, slots, which, SPTE_W, batch)
+				       : take_from_each(ept, slots, which, SPTE_D, batch);
+
+	if (!taken)
 		return;
 	batch->owed = true;
-	if (bits & SPTE_W)
-		ept_count(ept, COUNT_MADE_READ_ONLY, 1);
-	policy_taken(ept, old, bits, batch);
+	if (bit == SPTE_W)
+		ept_count(ept, COUNT_MADE_READ_ONLY, taken);
 }
 
 /* ------------------------------------------------------------------ a table for a leaf, and back */
@@ -100,20 +131,28 @@ bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t
 static void empty_table(struct ept *ept, pfn_t table, gfn_t frame, unsigned level,
 			struct flush_batch *batch) HOLDS(ept->lock);
 
-/* Of the frame that it translates first. */
-static inline void empty_entry(struct ept *ept, spte_slot_t *slot, gfn_t frame, unsigned level,
-			       struct flush_batch *batch) HOLDS(ept->lock)
+/* Of the frame that it translates first. Its flags are those of the exchange, not of before. */
+static inline void empty_leaf(struct ept *ept, spte_slot_t *slot, gfn_t frame, unsigned level,
+			      struct flush_batch *batch) HOLDS(ept->lock)
 {
 	spte_t old = slot_xchg(slot, spte_empty());
 
 	batch->owed = true;
-	if (spte_is_table(old)) {
-		empty_table(ept, spte_frame(old), frame, level - 1, batch);
-	} else {
-		batch->zapped[level - 1]++;
-		log_note_taken(ept, frame, level, old);
-		policy_taken(ept, old, SPTE_A | SPTE_D, batch);
+	batch->zapped[level - 1]++;
+	log_note_taken(ept, frame, level, old);
+	policy_taken(ept, old, SPTE_A | SPTE_D, batch);
+}
+
+/* What stands there, of which a leaf stays one and a table the same as long as the lock is held. */
+static inline void empty_entry(struct ept *ept, spte_slot_t *slot, spte_t old, gfn_t frame,
+			       unsigned level, struct flush_batch *batch) HOLDS(ept->lock)
+{
+	if (spte_is_leaf(old)) {
+		empty_leaf(ept, slot, frame, level, batch);
+		return;
 	}
+	slot_xchg(slot, spte_empty());
+	empty_table(ept, spte_frame(old), frame, level - 1, batch);
 }
 
 /*
@@ -125,10 +164,13 @@ static void empty_table(struct ept *ept, pfn_t table, gfn_t frame, unsigned leve
 {
 	spte_slot_t *slots = table_slots(table);
 
-	for (unsigned i = 0; i < EPT_ENTRIES; i++)
-		if (spte_present(slot_read(&slots[i])))
-			empty_entry(ept, &slots[i], gfn_add(frame, i * level_pages(level)), level,
-				    batch);
+	for (unsigned i = 0; i < EPT_ENTRIES; i++) {
+		spte_t old = slot_read(&slots[i]);
+
+		if (spte_present(old))
+			empty_entry(ept, &slots[i], old, gfn_add(frame, i * level_pages(level)),
+				    level, batch);
+	}
 	flush_add_table(batch, table);
 }
 
@@ -182,7 +224,8 @@ struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, e
 				   ept_walk_covers(&walk);
 
 		if (spte_is_leaf(walk.old) || whole_table) {
-			empty_entry(ept, walk.slot, ept_walk_start(&walk), walk.level, &batch);
+			empty_entry(ept, walk.slot, walk.old, ept_walk_start(&walk), walk.level,
+				    &batch);
 			walk.old = spte_empty();
 		}
 	}
@@ -197,7 +240,7 @@ bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batc
 	while (ept_walk_next(&walk)) {
 		if (!spte_is_leaf(walk.old))
 			continue;
-		empty_entry(ept, walk.slot, ept_walk_start(&walk), walk.level, batch);
+		empty_leaf(ept, walk.slot, ept_walk_start(&walk), walk.level, batch);
 		/* A larger one has outlived its primary leaf, which was split without a word. */
 		if (spte_present(new) && walk.level == LEVEL_4K)
 			check(ept_fill_entry(ept, walk.slot, walk.level, new, &found));

@@ -58,11 +58,16 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
  */
 MUST_USE bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new);
 /*
- * For a dirty log: W or D goes from a leaf that stays; owed, if it was there. An entry that is no
- * leaf has none.
+ * For a dirty log: W or D, one of them, goes from leaves that stay; owed, if it was there. Of the
+ * entries from `slots` on in one table, the nth if `which` has bit n. One that is no leaf has none.
  */
-void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bits, struct flush_batch *batch)
-	HOLDS(ept->lock);
+void ept_take_many(struct ept *ept, spte_slot_t *slots, uint64_t which, uint64_t bit,
+		   struct flush_batch *batch) HOLDS(ept->lock);
+static inline void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bit,
+				 struct flush_batch *batch) HOLDS(ept->lock)
+{
+	ept_take_many(ept, slot, 1, bit, batch);
+}
 /*
  * One large leaf becomes a table of 512 leaves that translate alike, but that those have not the
  * bits `less` of what it has: owed, if it has them. False: no memory for the table. Linux:

@@ -217,19 +217,13 @@ static void count_access(struct ept *ept, enum access access)
 		ept_count(ept, access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ, 1);
 }
 
-enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
+/* By way of the host. Not inlined: the fast way needs nothing of this frame. */
+static __attribute__((noinline)) enum fault_result fault_slow(struct ept *ept, gfn_t frame,
+							       enum access access)
 {
-	struct fault fault = { .frame = gpa_to_gfn(address), .access = access };
+	struct fault fault = { .frame = frame, .access = access };
 	enum fault_result result;
 
-	count_access(ept, access);
-	/* U14: with A and D no right but W is missing where a leaf stands. */
-	result = access & ACCESS_WRITE || !ept->caps.accessed_dirty
-			 ? ept_fault_fast(ept, fault.frame, access) : FAULT_NO_HOST;
-	if (result == FAULT_SPURIOUS)
-		ept_count(ept, COUNT_SPURIOUS, 1);
-	if (result == FAULT_FIXED || result == FAULT_SPURIOUS)
-		return result;
 	if (ept_table_prepare(ept) != STATUS_OK)
 		return FAULT_NO_MEMORY;
 	result = begin(ept, &fault);
@@ -237,6 +231,20 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
 		result = look_up(ept, &fault);
 	if (result == FAULT_FIXED)
 		result = map(ept, &fault);
+	return result;
+}
+
+enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
+{
+	gfn_t frame = gpa_to_gfn(address);
+	enum fault_result result;
+
+	count_access(ept, access);
+	/* U14: with A and D no right but W is missing where a leaf stands. */
+	result = access & ACCESS_WRITE || !ept->caps.accessed_dirty
+			 ? ept_fault_fast(ept, frame, access) : FAULT_NO_HOST;
+	if (result != FAULT_FIXED && result != FAULT_SPURIOUS)
+		result = fault_slow(ept, frame, access);
 	if (result == FAULT_RETRY)
 		ept_count(ept, COUNT_RETRIES, 1);
 	if (result == FAULT_SPURIOUS)

@@ -26,6 +26,11 @@
 enum { WORD_PAGES = 64 };
 
 static uint64_t words_of(uint64_t pages) { return (pages + WORD_PAGES - 1) / WORD_PAGES; }
+/* A bit for each of the next so many pages, in one word. */
+static uint64_t mask_of(uint64_t pages)
+{
+	return pages < WORD_PAGES ? (UINT64_C(1) << pages) - 1 : UINT64_MAX;
+}
 
 /* By the region's first frame. */
 static struct ept_log *log_at(struct ept *ept, gfn_t start) HOLDS_SHARED(ept->lock)
@@ -54,7 +59,12 @@ static void begin_leaf(struct ept *ept, struct ept_walk *walk, const struct ept_
 			walk->old = slot_read(walk->slot);
 		return;
 	}
-	ept_take_bits(ept, walk->slot, log_takes(log, walk->level), batch);
+
+	/* Small ones, a word of them at a time. */
+	uint64_t side = walk->level == LEVEL_4K ? ept_walk_side(walk, WORD_PAGES) : 1;
+
+	ept_take_many(ept, walk->slot, mask_of(side), log_takes(log, walk->level), batch);
+	ept_walk_skip(walk, side - 1);
 }
 
 static void begin_all(struct ept *ept, const struct ept_log *log, bool lazy) HOLDS(ept->lock)
@@ -73,9 +83,7 @@ static void begin_all(struct ept *ept, const struct ept_log *log, bool lazy) HOL
 static void set_all(struct ept_log *log)
 {
 	for (uint64_t n = 0; n < log->pages; n += WORD_PAGES)
-		atomic_write(&log->bitmap[n / WORD_PAGES],
-			     log->pages - n >= WORD_PAGES ? UINT64_MAX
-							  : (UINT64_C(1) << (log->pages - n)) - 1);
+		atomic_write(&log->bitmap[n / WORD_PAGES], mask_of(log->pages - n));
 }
 
 static enum status judge(struct ept *ept, gfn_t start, const struct log_options *options,
@@ -237,6 +245,14 @@ void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
 	read_unlock(&ept->lock);
 }
 
+void log_note_dirty(struct ept *ept, gfn_t frame)
+{
+	struct ept_log *log = log_find(ept, frame);
+
+	if (log && log->kind == LOG_DIRTY_BIT)
+		log_mark(log, frame);
+}
+
 /*
  * The stores to the pages of a word's bits will fault again. By DIRTY_BIT those to leaves of 4 KiB
  * need not; a large one that was there when the log began does.
@@ -244,22 +260,20 @@ void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
 static void protect_word(struct ept *ept, const struct ept_log *log, uint64_t n, uint64_t bits,
 			 struct flush_batch *batch) HOLDS(ept->lock)
 {
-	spte_slot_t *slot = NULL;
-	unsigned level = 0;
-	gfn_t last = gfn(0);
-
-	for (; bits; bits &= bits - 1) {
-		gfn_t frame = gfn_add(log->start, n + (unsigned)__builtin_ctzll(bits));
+	while (bits) {
+		unsigned first = (unsigned)__builtin_ctzll(bits), level;
+		gfn_t frame = gfn_add(log->start, n + first);
 		spte_t old;
+		spte_slot_t *slot = ept_find(ept, frame, &level, &old);
+		/* As far as the table goes, or what the one entry stands for. */
+		uint64_t span = level_pages(level > LEVEL_4K ? level : LEVEL_2M);
+		uint64_t which = bits >> first & mask_of(span - frame.raw % span);
 
-		/* From slot to slot, as long as they are in one table. */
-		if (slot && level == LEVEL_4K && frame.raw / EPT_ENTRIES == last.raw / EPT_ENTRIES)
-			slot += frame.raw - last.raw;
-		else
-			slot = ept_find(ept, frame, &level, &old);
-		last = frame;
+		/* A large one once, whatever of it was stored to. */
 		if (level > LEVEL_4K || log->kind != LOG_DIRTY_BIT)
-			ept_take_bits(ept, slot, log_takes(log, level), batch);
+			ept_take_many(ept, slot, level > LEVEL_4K ? 1 : which, log_takes(log, level),
+				      batch);
+		bits &= ~(which << first);
 	}
 }
 

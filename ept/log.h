@@ -39,17 +39,16 @@ static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
 	return level == LEVEL_4K && log_is_by_processor(log->kind) ? SPTE_D : SPTE_W;
 }
 
+/* A leaf of 4 KiB has lost its D: by DIRTY_BIT that is a store to be noted. */
+void log_note_dirty(struct ept *ept, gfn_t frame) HOLDS(ept->lock);
+
 /* The leaf goes, or loses D, by the funnel: what only its D says is noted. */
 static inline void log_note_taken(struct ept *ept, gfn_t frame, unsigned level, spte_t old)
 	HOLDS(ept->lock)
 {
-	struct ept_log *log;
-
-	if (!spte_dirty(old) || level > LEVEL_4K || !atomic_read(&ept->logs_live))
-		return;
-	log = log_find(ept, frame);
-	if (log && log->kind == LOG_DIRTY_BIT)
-		log_mark(log, frame);
+	/* Where nothing is logged, a leaf that goes costs two instructions here. */
+	if (atomic_read(&ept->logs_live) && spte_dirty(old) && level == LEVEL_4K)
+		log_note_dirty(ept, frame);
 }
 
 /* A device has stored these bytes. Takes ept->lock, shared. Linux: mark_page_dirty_in_slot. */

@@ -17,20 +17,13 @@
  */
 #include "ept/policy.h"
 
-static const struct policy {
-	uint64_t made;			/* flags that are passed on when a leaf is made */
-	uint64_t taken;			/* when they leave one */
-	bool by_range;			/* and then once for a folio and a range of leaves */
-	unsigned lookup;
-} policies[] = {
+const struct policy policies[EPT_POLICIES] = {
 	[EPT_POLICY_MAP] = { .made = SPTE_A | SPTE_D },
 	[EPT_POLICY_ZAP] = { .taken = SPTE_A | SPTE_D },
 	[EPT_POLICY_RFC] = { .made = SPTE_D, .taken = SPTE_A },
 	[EPT_POLICY_BATCH] = { .taken = SPTE_A | SPTE_D, .by_range = true },
 	[EPT_POLICY_PTE] = { .lookup = LOOKUP_TOUCH },
 };
-
-static const struct policy *policy_of(const struct ept *ept) { return &policies[ept->policy]; }
 
 unsigned policy_lookup_flags(const struct ept *ept) { return policy_of(ept)->lookup; }
 
@@ -64,12 +57,11 @@ void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
  * leaf was used, and each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log,
  * kvm_set_pfn_dirty.
  */
-void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits, struct flush_batch *batch)
+void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
 {
-	uint64_t marks = leaf.bits & bits & policy_of(ept)->taken;
 	pfn_t frame = spte_frame(leaf);
 
-	if (!marks || !folio_is_mapped(ept->host, frame))
+	if (!folio_is_mapped(ept->host, frame))
 		return;
 	if (!policy_of(ept)->by_range) {
 		mark(ept, frame, marks);

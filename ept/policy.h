@@ -4,6 +4,18 @@
 
 #include "ept/flush.h"
 
+extern const struct policy {
+	uint64_t made;			/* flags that are passed on when a leaf is made */
+	uint64_t taken;			/* when they leave one */
+	bool by_range;			/* and then once for a folio and a range of leaves */
+	unsigned lookup;
+} policies[EPT_POLICIES];
+
+static inline const struct policy *policy_of(const struct ept *ept)
+{
+	return &policies[ept->policy];
+}
+
 /* How the host is asked for a page (mm.h, enum lookup_flags). */
 unsigned policy_lookup_flags(const struct ept *ept);
 /* Whether a leaf may be written: the page allows it, and by policy PTE is dirty as well. */
@@ -18,12 +30,22 @@ bool policy_marks_first(const struct ept *ept);
  */
 void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
 	HOLDS_SHARED(ept->lock);
-/*
- * `bits` of those that the leaf had are gone from it, by the exchange that has shown them. What it
- * means for the folio is done, or is the batch's to do.
- */
-void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits, struct flush_batch *batch)
+/* These flags of a leaf are passed on to the folio behind it, if there is one. By policy_taken. */
+void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
 	HOLDS(ept->lock);
+/*
+ * `bits` of those that the leaf had are gone from it, which nobody else can have taken. What it
+ * means for the folio is done, or is the batch's to do. Most leaves mean nothing: that is seen here.
+ */
+static inline void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits,
+				struct flush_batch *batch) HOLDS(ept->lock)
+{
+	uint64_t marks = leaf.bits & bits & policy_of(ept)->taken;
+
+	/* Where bits is W, and a constant, the compiler sees that there is nothing to do. */
+	if (bits & (SPTE_A | SPTE_D) && marks)
+		policy_pass_on(ept, leaf, marks, batch);
+}
 /* What the batch has to do. By flush_settle. */
 void policy_settle(struct ept *ept, const struct flush_batch *batch);
 

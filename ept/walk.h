@@ -66,6 +66,24 @@ static inline bool ept_walk_covers(const struct ept_walk *walk)
 	return !(walk->at & (walk->pages - 1)) && walk->at + walk->pages <= walk->end;
 }
 
+/*
+ * Entries of 4 KiB that lie side by side, from this one on: at most so many, in this table and in the
+ * walk's range. Who has dealt with them all skips those behind the first; none of them is a table.
+ */
+static inline uint64_t ept_walk_side(const struct ept_walk *walk, uint64_t most)
+{
+	uint64_t table = EPT_ENTRIES - walk->at % EPT_ENTRIES, range = walk->end - walk->at;
+	uint64_t side = table < range ? table : range;
+
+	return side < most ? side : most;
+}
+
+static inline void ept_walk_skip(struct ept_walk *walk, uint64_t entries)
+{
+	walk->slot += entries;
+	walk->at += entries;
+}
+
 static inline bool slot_begins_table(const spte_slot_t *slot)
 {
 	return !((uint64_t)slot & ~PAGE_MASK);

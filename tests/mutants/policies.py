@@ -64,7 +64,7 @@ POLICIES = [
            "policy_taken(ept, old, SPTE_WRITE_BITS, &batch);",
            "policy_taken(ept, old, SPTE_WRITE_BITS | SPTE_A, &batch);",
            "only a flag that goes is passed on", POLICY + "marked_however_it_goes"),
-    Mutant("zap-marks-unasked", "ept/policy.c",
+    Mutant("zap-marks-unasked", "ept/policy.h",
            "uint64_t marks = leaf.bits & bits & policy_of(ept)->taken;",
            "uint64_t marks = bits & policy_of(ept)->taken;",
            "S1: what the flags say, no more", POLICY + "only_what_the_flags_say"),

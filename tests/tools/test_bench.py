@@ -34,13 +34,22 @@ class BenchTest(unittest.TestCase):
         self.assertIn(" 0.89!", lines[1])
         self.assertIn(" 1.09 ", lines[2])
 
+    def test_headline(self):
+        lines = bench.headline_table({"headline_split_map_dirty_marks": figure(1.0),
+                                      "headline_split_map_faults": figure(7.0),
+                                      "headline_fault_zap_dirty_marks": figure(512.0),
+                                      "headline_fault_zap_faults": figure(8.0)})
+        self.assertEqual([line.split() for line in lines[1:]],
+                         [["split", "map", "1", "7"], ["fault", "zap", "512", "8"]])
+
     def test_what_is_written(self):
         found = json.loads(json.dumps(bench.document({"walk": figure(160.5)},
                                                      {"walk": figure(161.0)},
-                                                     {"walk": figure(158.0)}, "bochs")))
+                                                     {"walk": figure(158.0)},
+                                                     {"headline": figure(1.0)}, "bochs")))
         self.assertEqual(bench.form_errors(found), [])
         self.assertEqual([result["name"] for result in found["results"]],
-                         ["walk", "hosted_walk", "hosted_64g_walk"])
+                         ["walk", "headline", "hosted_walk", "hosted_64g_walk"])
         self.assertEqual(found["results"][0], {"name": "walk", "value": 158.0,
                                                "unit": "instructions", "n": 16})
 

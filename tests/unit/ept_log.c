@@ -71,6 +71,30 @@ static void s64_write_protection(void **state)
 	assert_true(stats()->fast >= PAGES / 7);
 }
 
+/* A region that begins in the middle of a table, and another in front of and behind it. */
+static void s64_a_word_of_two_tables(void **state)
+{
+	const uint64_t first = 480, pages = 100, all = 600;
+
+	(void)state;
+	map_host(BACKING, all * PAGE_SIZE, LEVEL_4K);
+	add_region(0, first, BACKING, LEVEL_4K);
+	add_region(first, pages, BACKING + first * PAGE_SIZE, LEVEL_4K);
+	add_region(first + pages, all - first - pages, BACKING + (first + pages) * PAGE_SIZE, LEVEL_4K);
+	for (uint64_t page = 0; page < all; page++)
+		store(1, page, 1);
+	assert_int_equal(ept_log_enable(ept, gfn(first), &wp), STATUS_OK);
+	assert_int_equal(stats()->made_read_only, pages);
+	for (uint64_t round = 1; round < 4; round++) {
+		for (uint64_t page = 0; page < all; page++)
+			store(1, page, round);
+		memset(words, 0, sizeof(words));
+		assert_int_equal(ept_log_get(ept, gfn(first), words), STATUS_OK);
+		assert_int_equal(count(), pages);
+		assert_int_equal(stats()->made_read_only, pages + round * pages);
+	}
+}
+
 static void s64_dirty_bits(void **state)
 {
 	(void)state;
@@ -434,6 +458,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		log_test(s64_write_protection), log_test(s64_dirty_bits),
+		log_test(s64_a_word_of_two_tables),
 		log_test(s64_leaves_that_go), log_test(s64_leaves_that_lose_d),
 		log_test(s64_a_device), log_test(s65_no_lock_is_taken),
 		log_test(u20_what_it_does_not), log_test(u35_split_at_once),
