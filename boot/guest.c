@@ -15,7 +15,7 @@
 enum { ESCAPE = 0x1d };			/* Ctrl-], as in telnet: ends the guest */
 enum { TYPED_MAX = 256, LINE_MAX = 200 };
 enum { STATUS_LOST = 2 };		/* nothing ran */
-enum { SLICES_PER_SECOND = 100, HARVESTS_PER_SECOND = 5 };
+enum { SLICES_PER_SECOND = 100, HARVESTS_PER_SECOND = 5, RING_ENTRIES = 1024 };
 
 struct vcpu_task {
 	struct task task;
@@ -242,6 +242,7 @@ static void guest_command(char *arguments)
 		.vcpus = (unsigned)options.vcpus,
 		.max_level = (unsigned)options.level,
 		.policy = options.policy,
+		.ring_entries = options.logged && options.log == LOG_RING ? RING_ENTRIES : 0,
 		.unix_time = 946684800,		/* 2000-01-01, so that runs repeat */
 		.console = { put, get, &run },
 		.load = { .command_line = options.command_line },
@@ -272,5 +273,5 @@ lost:
 }
 
 CONSOLE_COMMAND("guest", "NAME [mem=MiB] [vcpus=N] [level=1..3] [harass=RANGES_PER_SECOND] "
-		"[policy=zap|rfc|map|pte|batch] [log=off|wp|dbit] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
+		"[policy=zap|rfc|map|pte|batch] [log=off|wp|dbit|ring] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
 		guest_command)

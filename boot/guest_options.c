@@ -71,7 +71,7 @@ static bool parse_policy(const char *name, enum ept_policy *out)
 static bool parse_log(const char *name, struct guest_options *out)
 {
 	static const char *const names[] = {
-		[LOG_WRITE_PROTECT] = "wp", [LOG_DIRTY_BIT] = "dbit",
+		[LOG_WRITE_PROTECT] = "wp", [LOG_DIRTY_BIT] = "dbit", [LOG_RING] = "ring",
 	};
 
 	out->logged = strcmp(name, "off") != 0;
@@ -82,7 +82,7 @@ static bool parse_log(const char *name, struct guest_options *out)
 			out->log = (enum log_kind)kind;
 			return true;
 		}
-	print("guest: log=%s: expected off, wp or dbit\n", name);
+	print("guest: log=%s: expected off, wp, dbit or ring\n", name);
 	return false;
 }
 

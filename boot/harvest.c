@@ -19,11 +19,37 @@ static uint64_t harvest_part(struct harvest *harvest, const struct machine_memor
 	return pages;
 }
 
+/* Some at a time; a copy would be made after each reset. */
+static uint64_t harvest_ring(struct harvest *harvest, struct ept_ring *ring)
+{
+	enum { AT_ONCE = 64 };
+	gfn_t frames[AT_ONCE];
+	uint64_t pages = 0;
+	unsigned count;
+
+	while ((count = ept_ring_harvest(ring, frames, AT_ONCE)) > 0)
+		pages += ept_ring_reset(machine_ept(harvest->machine), ring);
+	return pages;
+}
+
+static bool a_ring_is_full(const struct harvest *harvest)
+{
+	struct ept_ring *ring;
+
+	for (unsigned i = 0; (ring = machine_ring(harvest->machine, i)); i++)
+		if (ept_ring_is_full(ring))
+			return true;
+	return false;
+}
+
 static void harvest_all(struct harvest *harvest)
 {
 	struct machine_memory memory;
+	struct ept_ring *ring;
 	uint64_t pages = 0;
 
+	for (unsigned i = 0; (ring = machine_ring(harvest->machine, i)); i++)
+		pages += harvest_ring(harvest, ring);
 	for (unsigned i = 0; machine_memory(harvest->machine, i, &memory); i++)
 		pages += harvest_part(harvest, &memory);
 	harvest->harvests++;
@@ -39,7 +65,7 @@ static enum task_result step(struct task *task)
 
 	if (atomic_read(&harvest->stop))
 		return TASK_DONE;
-	if (now < harvest->next)
+	if (now < harvest->next && !a_ring_is_full(harvest))
 		return TASK_IDLE;
 	harvest->next = now + harvest->interval;
 	harvest_all(harvest);

@@ -101,7 +101,7 @@ static enum status create_memory(struct machine *m, unsigned max_level, enum ept
 
 /* ------------------------------------------------------------------ CPUs */
 
-static enum status create_cpus(struct machine *m, unsigned count)
+static enum status create_cpus(struct machine *m, unsigned count, unsigned ring_entries)
 {
 	enum status status = vm_create(m->ept, &m->vm);
 
@@ -115,6 +115,8 @@ static enum status create_cpus(struct machine *m, unsigned count)
 		cpu->number = i;
 		m->cpu_count++;
 		vcpu_set_tsc_offset(cpu->vcpu, -m->start_tsc);
+		if (ring_entries)
+			status = ept_ring_create(m->ept, ring_entries, &cpu->ring);
 	}
 	return status;
 }
@@ -174,7 +176,7 @@ static enum status build(struct machine *m, const struct machine_config *config)
 	enum status status = create_memory(m, config->max_level, config->policy);
 
 	if (!status)
-		status = create_cpus(m, config->vcpus);
+		status = create_cpus(m, config->vcpus, config->ring_entries);
 	return status;
 }
 
@@ -218,8 +220,11 @@ enum status machine_create(struct host *host, const struct machine_config *confi
 
 void machine_destroy(struct machine *m)
 {
-	for (unsigned i = 0; i < m->cpu_count; i++)
+	for (unsigned i = 0; i < m->cpu_count; i++) {
 		vcpu_destroy(m->cpu[i].vcpu);
+		if (m->cpu[i].ring)
+			ept_ring_destroy(m->ept, m->cpu[i].ring);
+	}
 	if (m->vm)
 		vm_destroy(m->vm);
 	if (m->ept)
@@ -227,6 +232,11 @@ void machine_destroy(struct machine *m)
 	if (m->space)
 		space_destroy(m->space);
 	folio_put(m->host, ptr_to_pfn(m));
+}
+
+struct ept_ring *machine_ring(struct machine *m, unsigned vcpu)
+{
+	return vcpu < m->cpu_count ? m->cpu[vcpu].ring : NULL;
 }
 
 /* ------------------------------------------------------------------ the end */

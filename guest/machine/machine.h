@@ -32,6 +32,7 @@ struct machine_config {
 	unsigned vcpus;
 	unsigned max_level;		/* largest EPT leaf and host folio level, 1..3 */
 	enum ept_policy policy;		/* when folios are marked: ept.h */
+	unsigned ring_entries;		/* of each vCPU's ring of dirty pages; 0: none */
 	uint64_t unix_time;		/* the guest's real-time clock starts here */
 	struct machine_console console;
 	struct load_request load;
@@ -92,6 +93,12 @@ struct space *machine_space(struct machine *machine);
  * machine_space backs it. False past the last. For a flat payload part i is its region i. */
 struct machine_memory { gpa_t start; hva_t backing; uint64_t bytes; };
 bool machine_memory(struct machine *machine, unsigned i, struct machine_memory *out);
+
+/*
+ * A vCPU's ring: full, the vCPU does not run until it is reset. NULL: it has none, or there is no such
+ * vCPU.
+ */
+struct ept_ring *machine_ring(struct machine *machine, unsigned vcpu);
 
 /* Exits of one kind, all vCPUs together. */
 uint64_t machine_exits(struct machine *machine, enum exit_kind kind);

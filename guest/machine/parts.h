@@ -23,6 +23,7 @@ enum cpu_state { CPU_WAITING, CPU_TAKEN, CPU_RUNNING, CPU_HALTED, CPU_DEAD };
 
 struct virtual_cpu {
 	struct vcpu *vcpu;
+	struct ept_ring *ring;			/* of what it stores to; NULL: none */
 	unsigned number;
 	atomic32_t state;			/* enum cpu_state */
 	atomic64_t exits[EXIT_KINDS];		/* written by the CPU that runs it */

@@ -296,9 +296,12 @@ enum machine_result machine_run(struct machine *m, unsigned vcpu, uint64_t ticks
 	struct vcpu_exit exit;
 
 	check(vcpu < m->cpu_count);
+	ept_ring_use(m->ept, cpu->ring);
 	do {
 		if (atomic_read(&m->ended))
 			return MACHINE_ENDED;
+		if (cpu->ring && ept_ring_is_full(cpu->ring))
+			return MACHINE_IDLE;
 		if (!(vcpu ? atomic_read(&cpu->state) == CPU_RUNNING : deliver(m, cpu)))
 			return MACHINE_IDLE;
 		vcpu_run(cpu->vcpu, vcpu ? left : until_next_look(m, left), &exit);

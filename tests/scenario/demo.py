@@ -19,6 +19,8 @@ def run(context) -> list:
         run_demo(context, "two_vcpus", guest, ENGINE="bochs", VCPUS="2"),
         run_demo(context, "marks_by_pte", guest + ("# stat log_pages ",), ENGINE="bochs",
                  POLICY="pte", LOG="dbit"),
+        run_demo(context, "logged_by_rings", guest + ("# stat log_pages ",), ENGINE="bochs",
+                 VCPUS="2", POLICY="batch", LOG="ring"),
         run_demo(context, "not_logged", guest, ENGINE="bochs", POLICY="zap", LOG="off"),
         run_demo(context, "raw_console", ("demo: all well",) + SUMMARY, ENGINE="bochs",
                  GUEST_CONSOLE="raw"),

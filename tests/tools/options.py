@@ -17,7 +17,7 @@ ENGINES = ("auto", "kvm", "bochs", "qemu")
 FIRMWARES = ("bios", "uefi")
 POLICIES = ("zap", "rfc", "map", "pte", "batch")
 LOGS = ("off", "wp", "dbit", "pml", "ring")
-LOGS_BUILT = ("off", "wp", "dbit")
+LOGS_BUILT = ("off", "wp", "dbit", "ring")
 CONSOLES = ("prefix", "raw")
 
 COMMAND_VARIABLES = ("ENGINE", "FIRMWARE", "CPUS", "MEM", "GUEST", "INITRD", "CMDLINE",
