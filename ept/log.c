@@ -121,6 +121,8 @@ static enum status begin_log(struct ept *ept, gfn_t start, const struct log_opti
 	atomic_or(&ept->logs_live, UINT64_C(1) << free);
 	/* Faults that have looked before make no leaf that has W, or is large. */
 	atomic_add(&ept->sequence, 1);
+	/* Nor does a fault without the lock give W to one from now on, and note it nowhere. */
+	walk_await(ept);
 	if (!options->initially_set)
 		begin_all(ept, log, options->lazy);
 	return STATUS_OK;

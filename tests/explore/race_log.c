@@ -146,6 +146,17 @@ static void disable(void)
 	check(ept_log_disable(world.ept, gfn(0)) == STATUS_OK);
 }
 
+/* Logged once before: the leaf has no W, and a fast fault that has seen no log gives it. */
+static void open_logged_before(void)
+{
+	open_clean(&wp);
+	disable();
+}
+
+SCENARIO(log_begins_again, .rule = "nor by a fast fault that knew of no log",
+	 .setup = open_logged_before, .actors = { store_seven, enable_and_copy },
+	 .verify = verify_copy, .name_word = world_name);
+
 SCENARIO(log_ends, .rule = "a log stays as long as a fault may note a store in it",
 	 .setup = open_clean_wp, .actors = { store_seven, disable }, .verify = verify_seven,
 	 .name_word = world_name);

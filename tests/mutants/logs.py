@@ -37,7 +37,11 @@ LOGS = [
            "atomic_write(&cpu->presence, presence + ONE_ENTRY + WALKING);",
            "a walk is announced before it reads", "explore/log_region_goes"),
     Mutant("explored-log-freed-at-once", "ept/log.c", "walk_await(ept);", "",
-           "a log stays while a fault may note a store in it", "explore/log_ends"),
+           "a log stays while a fault may note a store in it", "explore/log_ends",
+           within="log_drop"),
+    Mutant("explored-log-begins-at-once", "ept/log.c", "walk_await(ept);", "",
+           "a fast fault that knew of no log is over when leaves lose W",
+           "explore/log_begins_again", within="begin_log"),
     # Harvests.
     Mutant("explored-w-before-word", "ept/log.c", "bits = atomic_xchg(word, 0);",
            "protect_word(ept, log, n, bits, &batch); bits = atomic_xchg(word, 0);",
