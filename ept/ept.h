@@ -5,10 +5,12 @@
  *
  * What a CPU does around the guest (vmx/, or the soft CPU):
  *
- *	if (ept_enter(ept) == EPT_INVALIDATE)
+ *	entry = ept_enter(ept);
+ *	if (entry & EPT_INVALIDATE)
  *		INVEPT, single context, of ept_pointer(ept)
+ *	page-modification logging on if entry & EPT_LOGGED, else off
  *	... guest runs ...
- *	ept_leave(ept);
+ *	ept_leave(ept);				or ept_leave_logged
  *	ept_fault(ept, ...)			when it left by an EPT violation
  */
 #ifndef EPT_EPT_H
@@ -24,6 +26,7 @@ struct ept;
 struct ept_caps {
 	unsigned max_level;		/* largest leaf: 1, 2 or 3 */
 	bool accessed_dirty;		/* A and D flags in the EPT */
+	bool pml;			/* page-modification logging, with them */
 };
 
 /* Tables come from the space's host. Registers with the space. STATUS_NO_MEMORY. */
@@ -108,8 +111,9 @@ MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from
  *	WRITE_PROTECT	leaves lose W; the store faults, and the fault notes it
  *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at all
  *	RING		as WRITE_PROTECT, and the fault lists the page in its vCPU's ring
+ *	PML		leaves of 4 KiB lose D; the processor lists the pages where it sets it again
  */
-enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING };
+enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING, LOG_PML };
 
 struct log_options {
 	enum log_kind kind;
@@ -122,8 +126,8 @@ struct log_options {
  * From now on, the stores to the region that starts there are logged; on return no processor can
  * store without a trace. Leaves are of 4 KiB from then on: those that are larger are split, as far
  * as there is memory for tables; the rest when they are stored to. STATUS_NOT_FOUND;
- * STATUS_EXISTS: it is logged; STATUS_UNSUPPORTED: the processor has no D; STATUS_NO_MEMORY. Takes
- * ept->lock.
+ * STATUS_EXISTS: it is logged; STATUS_UNSUPPORTED: the processor has no D, or no PML;
+ * STATUS_NO_MEMORY. Takes ept->lock.
  */
 MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options);
 /*
@@ -135,8 +139,8 @@ MUST_USE enum status ept_log_disable(struct ept *ept, gfn_t start);
  * Which pages were stored to: bit n of `words` for the region's page n, its length rounded up to
  * whole words. Each is clean again, and the next store to it is logged anew, unless the log is
  * manual. A store is in this harvest or in the next one; which are in it is certain for vCPUs that
- * are out of the guest and of ept_fault. STATUS_NOT_FOUND. Takes ept->lock. Linux:
- * KVM_GET_DIRTY_LOG.
+ * are out of the guest and of ept_fault; by PML, for those inside, too, as of this call: they are
+ * kicked. STATUS_NOT_FOUND. Takes ept->lock. Linux: KVM_GET_DIRTY_LOG.
  */
 MUST_USE enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words);
 /*
@@ -196,16 +200,26 @@ MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access
 
 /* ------------------------------------------------------------------ CPUs entering, leaving */
 
-enum ept_entry { EPT_CLEAN, EPT_INVALIDATE };
+/* Or-ed. */
+enum ept_entry { EPT_CLEAN = 0, EPT_INVALIDATE = 1, EPT_LOGGED = 2 };
 
 /*
  * This CPU is about to enter the guest. EPT_INVALIDATE: it must drop its cached translations
- * first. From here until ept_leave a shootdown may kick it (ept/port.h) and waits for it: a kick
- * that comes between ept_enter and the guest's first instruction must not be lost, and this CPU
- * calls nothing of ept or mm. A CPU is inside one guest at a time.
+ * first. EPT_LOGGED: the guest has to run with page-modification logging, and leaves by
+ * ept_leave_logged; without it, that must be off. From here until ept_leave a shootdown may kick it
+ * (ept/port.h) and waits for it: a kick that comes between ept_enter and the guest's first
+ * instruction must not be lost, and this CPU calls nothing of ept or mm. A CPU is inside one guest at
+ * a time.
  */
 MUST_USE enum ept_entry ept_enter(struct ept *ept);
 void ept_leave(struct ept *ept);
+/*
+ * Instead of ept_leave: the stores that the processor has listed in this CPU's PML page since it
+ * entered go to the logs first. `index` is the VMCS's PML index, afterwards EPT_PML_LAST again. Of
+ * an entry the low 12 bits say nothing; one of no region with such a log is nobody's.
+ */
+enum { EPT_PML_LAST = 511 };
+void ept_leave_logged(struct ept *ept, const uint64_t *page, uint16_t index);
 
 /* ------------------------------------------------------------------ figures, and checking */
 

@@ -61,14 +61,15 @@ enum ept_entry ept_enter(struct ept *ept)
 	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + IN_GUEST);
 
 	uint64_t generation = atomic_read(&ept->generation);
+	enum ept_entry entry = (enum ept_entry)atomic_read(&ept->entering);
 
 	if (generation == cpu->invalidated_at)
-		return EPT_CLEAN;
+		return entry;
 	if (!cpu->invalidated_at)
 		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
 	cpu->invalidated_at = generation;
 	ept_count(ept, COUNT_INVEPTS, 1);
-	return EPT_INVALIDATE;
+	return entry | EPT_INVALIDATE;
 }
 
 void walk_enter(struct ept *ept)
@@ -118,13 +119,10 @@ static void kick(struct ept *ept, unsigned cpu)
 	port_kick(cpu);
 }
 
-static void shoot_down(struct ept *ept)
+void flush_expel(struct ept *ept)
 {
 	uint64_t samples[MAX_CPUS];
 	uint64_t inside = 0;
-
-	ept_count(ept, COUNT_FLUSHES, 1);
-	atomic_add(&ept->generation, 1);
 
 	/* All are kicked before any is waited for. */
 	for (uint64_t left = atomic_read(&ept->cpus_entered); left; left &= left - 1) {
@@ -141,6 +139,13 @@ static void shoot_down(struct ept *ept)
 
 		await(atomic_read(&ept->cpus[cpu].presence) != samples[cpu]);
 	}
+}
+
+static void shoot_down(struct ept *ept) HOLDS(ept->lock)
+{
+	ept_count(ept, COUNT_FLUSHES, 1);
+	atomic_add(&ept->generation, 1);
+	flush_expel(ept);
 }
 
 void flush_add_table(struct flush_batch *batch, pfn_t table)

@@ -35,6 +35,11 @@ void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS(ept->lock);
  */
 void walk_enter(struct ept *ept);
 void walk_leave(struct ept *ept);
+/*
+ * Returns when every CPU that was inside the guest, or walked, has left: those inside are kicked.
+ * What they do last, before they say that they are outside, has happened then.
+ */
+void flush_expel(struct ept *ept) HOLDS(ept->lock);
 /* Returns when no walk from before this call is left. */
 void walk_await(struct ept *ept) HOLDS(ept->lock);
 

@@ -15,12 +15,13 @@
  * bit, find no W to take, and the store would leave no trace (U19, U30).
  *
  * By DIRTY_BIT the processor notes the store in the leaf. A harvest takes D from every leaf there;
- * D of a leaf that goes is noted by the funnel.
+ * D of a leaf that goes is noted by the funnel. By PML it lists the page as well: pml.c.
  */
 #include "ept/change.h"
 #include "ept/log.h"
 #include "ept/memfd.h"
 #include "ept/notify.h"
+#include "ept/pml.h"
 #include "ept/region.h"
 
 enum { WORD_PAGES = 64 };
@@ -97,6 +98,8 @@ static enum status judge(struct ept *ept, gfn_t start, const struct log_options 
 		return STATUS_EXISTS;
 	if (log_is_by_processor(options->kind) && !ept->caps.accessed_dirty)
 		return STATUS_UNSUPPORTED;
+	if (options->kind == LOG_PML && !ept->caps.pml)
+		return STATUS_UNSUPPORTED;
 	*pages = region->pages;
 	return STATUS_OK;
 }
@@ -122,7 +125,10 @@ static enum status begin_log(struct ept *ept, gfn_t start, const struct log_opti
 	/* Faults that have looked before make no leaf that has W, or is large. */
 	atomic_add(&ept->sequence, 1);
 	/* Nor does a fault without the lock give W to one from now on, and note it nowhere. */
-	walk_await(ept);
+	if (log->kind == LOG_PML)
+		pml_begin(ept);
+	else
+		walk_await(ept);
 	if (!options->initially_set)
 		begin_all(ept, log, options->lazy);
 	return STATUS_OK;
@@ -164,8 +170,11 @@ void log_drop(struct ept *ept, gfn_t start)
 		return;
 	atomic_and(&ept->logs_live, ~(UINT64_C(1) << (log - ept->logs)));
 	atomic_add(&ept->sequence, 1);
-	/* Faults without the lock may be noting a store in it. */
-	walk_await(ept);
+	/* Faults without the lock may be noting a store in it, or CPUs on their way out. */
+	if (log->kind == LOG_PML)
+		pml_end(ept);
+	else
+		walk_await(ept);
 	forget(ept, log);
 }
 
@@ -256,8 +265,8 @@ void log_note_dirty(struct ept *ept, gfn_t frame)
 }
 
 /*
- * The stores to the pages of a word's bits will fault again. By DIRTY_BIT those to leaves of 4 KiB
- * need not; a large one that was there when the log began does.
+ * The stores to the pages of a word's bits will fault, or be listed, again. By DIRTY_BIT those to
+ * leaves of 4 KiB need not; a large one that was there when the log began does.
  */
 static void protect_word(struct ept *ept, const struct ept_log *log, uint64_t n, uint64_t bits,
 			 struct flush_batch *batch) HOLDS(ept->lock)
@@ -301,6 +310,8 @@ enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
 
 	if (log && log->kind == LOG_DIRTY_BIT)
 		sweep(ept, log, &batch);
+	if (log && log->kind == LOG_PML)
+		flush_expel(ept);
 	for (uint64_t n = 0; log && n < log->pages; n += WORD_PAGES) {
 		atomic64_t *word = &log->bitmap[n / WORD_PAGES];
 		uint64_t bits = atomic_read(word);
@@ -337,6 +348,8 @@ enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t
 		status = STATUS_NOT_FOUND;
 	else if (!is_part(log, first, pages))
 		status = STATUS_BAD_RANGE;
+	else if (log->kind == LOG_PML)
+		flush_expel(ept);
 	for (uint64_t n = 0; status == STATUS_OK && n < pages; n += WORD_PAGES) {
 		uint64_t mask = words[n / WORD_PAGES];
 

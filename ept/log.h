@@ -31,7 +31,10 @@ static inline void log_mark(struct ept_log *log, gfn_t frame)
 }
 
 /* The processor notes the stores, by D: not RING, whose stores fault as WRITE_PROTECT's do. */
-static inline bool log_is_by_processor(enum log_kind kind) { return kind == LOG_DIRTY_BIT; }
+static inline bool log_is_by_processor(enum log_kind kind)
+{
+	return kind == LOG_DIRTY_BIT || kind == LOG_PML;
+}
 
 /* What a leaf loses so that the next store is noticed: by a fault, or by the processor's D. */
 static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
@@ -42,7 +45,10 @@ static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
 /* A leaf of 4 KiB has lost its D: by DIRTY_BIT that is a store to be noted. */
 void log_note_dirty(struct ept *ept, gfn_t frame) HOLDS(ept->lock);
 
-/* The leaf goes, or loses D, by the funnel: what only its D says is noted. */
+/*
+ * The leaf goes, or loses D, by the funnel: what only its D says is noted. By PML it is in a
+ * processor's list as well, which outlives the leaf.
+ */
 static inline void log_note_taken(struct ept *ept, gfn_t frame, unsigned level, spte_t old)
 	HOLDS(ept->lock)
 {

@@ -83,6 +83,7 @@ struct ept {
 	/* Shootdowns: flush.c. */
 	atomic64_t generation __attribute__((aligned(64)));
 	atomic64_t cpus_entered;		/* bit n: CPU n has been inside */
+	atomic64_t entering;			/* EPT_LOGGED while a log is by PML, else 0: pml.c */
 
 	struct ept_cpu cpus[MAX_CPUS];
 };

@@ -28,7 +28,7 @@ enum need {
 	WANTED,				/* set where it can be */
 	SWITCHED,			/* required; set and cleared as a vCPU runs */
 	CLEAR,				/* must be clear, and so must be allowed to be */
-	NOTED,				/* reported, not set */
+	NOTED,				/* reported; whoever uses it sets it */
 };
 
 struct control {
@@ -58,7 +58,7 @@ static const struct control controls[] = {
 	{ SECONDARY, 1,  REQUIRED, "enable EPT" },
 	{ SECONDARY, 5,  WANTED,   "enable VPID" },
 	{ SECONDARY, 7,  REQUIRED, "unrestricted guest" },
-	{ SECONDARY, 17, NOTED,    "enable PML" },
+	{ SECONDARY, 17, NOTED,    "enable PML" },		/* where it can be, for some logs */
 	{ EXIT,      2,  REQUIRED, "save debug controls" },
 	{ EXIT,      9,  REQUIRED, "host address-space size" },
 	{ EXIT,      18, REQUIRED, "save IA32_PAT" },
@@ -212,6 +212,8 @@ void caps_choose(const uint64_t allowed[CONTROL_WORDS], struct vmx_caps *caps, c
 	choose_vpid(allowed[EPT_VPID], caps);
 	note_ept(allowed[EPT_VPID], caps);
 	caps->pml = bit(allowed[SECONDARY], 32 + 17);
+	/* It lists where D is set: SDM "Page-Modification Logging". */
+	caps->ept.pml = caps->pml && caps->ept.accessed_dirty;
 }
 
 /* SDM "CPUID", leaf 0DH: which state components there are, and what saving all of them takes. */

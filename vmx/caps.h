@@ -13,6 +13,7 @@ enum control_word { PIN, PRIMARY, SECONDARY, EXIT, ENTRY, EPT_VPID, CONTROL_WORD
 
 /* Controls that are switched while a vCPU lives. SDM "Processor-Based VM-Execution Controls". */
 #define PRIMARY_IRQ_WINDOW  (UINT32_C(1) << 2)
+#define SECONDARY_PML       (UINT32_C(1) << 17)
 #define ENTRY_IA32E_GUEST   (UINT32_C(1) << 9)
 
 struct vmx_caps {
@@ -22,7 +23,8 @@ struct vmx_caps {
 	bool vpid;			/* VPIDs are in use, with: */
 	bool invvpid_single;		/* else all contexts at once */
 	bool invept_all;
-	bool pml, execute_only;		/* detected; nobody uses them yet */
+	bool pml;			/* switched as a vCPU runs: run.c */
+	bool execute_only;		/* detected; nobody uses it yet */
 	unsigned timer_shift;		/* the preemption timer counts TSC >> this */
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	bool xsave;

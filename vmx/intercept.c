@@ -7,7 +7,7 @@
 #include "vmx/vcpu_state.h"
 
 enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_AC = 17, VECTOR_MC = 18 };
-enum { REASON_INVD = 13, REASON_RDPMC = 15 };
+enum { REASON_INVD = 13, REASON_RDPMC = 15, REASON_PML_FULL = 62 };
 enum { MOV_TO_CR = 0 };
 
 #define DR6_TRAPS UINT64_C(0x600f)	/* B0..B3, BD, BS: as a #DB's qualification has them */
@@ -103,6 +103,8 @@ bool intercept_exit(struct vcpu *vcpu, const struct vcpu_exit *exit)
 		vcpu_skip(vcpu, exit->length);	/* the caches hold the host's data too */
 	else if (exit->reason == REASON_RDPMC)
 		vcpu_inject_exception(vcpu, VECTOR_GP, 0);
+	else if (exit->reason == REASON_PML_FULL)
+		return vcpu->logged;		/* then it was emptied on the way out */
 	else
 		return false;
 	return true;

@@ -8,7 +8,7 @@
  *						ept_enter: "inside"
  *	sees "inside"
  *	port_kick: NMI			->	anywhere from here on: turned back or exits
- *						ept_leave
+ *						ept_leave, or ept_leave_logged
  *
  * A kick that comes before ept_enter may be forgotten with `kicked = 0`: whoever sent it did not
  * see this CPU inside and does not wait for it.
@@ -144,6 +144,44 @@ static void flush_vpid(struct vcpu *vcpu)
 	vcpu->flush_vpid = false;
 }
 
+/* What an entry needs now and then: stale translations go, the list of stores is switched. */
+static __attribute__((noinline)) void prepare_entry(struct vcpu *vcpu, enum ept_entry entry)
+{
+	enum ept_entry logged = entry & EPT_LOGGED;
+
+	if (entry & EPT_INVALIDATE)
+		vmx_invept(vcpu->vm->eptp);
+	if (logged == vcpu->logged)
+		return;
+	vmcs_write(VMCS_SECONDARY_CONTROLS, vmx_caps.control[SECONDARY] | (logged ? SECONDARY_PML : 0));
+	vcpu->logged = logged;
+}
+
+static __attribute__((noinline)) void leave_logged(struct vcpu *vcpu)
+{
+	uint16_t index = (uint16_t)vmcs_read(VMCS_PML_INDEX);
+
+	ept_leave_logged(vcpu->vm->ept, vcpu->pml, index);
+	if (index != EPT_PML_LAST)
+		vmcs_write(VMCS_PML_INDEX, EPT_PML_LAST);
+}
+
+static IN_PLACE void enter_ept(struct vcpu *vcpu, struct ept *ept)
+{
+	enum ept_entry entry = ept_enter(ept);
+
+	if (__builtin_expect(entry != vcpu->logged, 0))
+		prepare_entry(vcpu, entry);
+}
+
+static IN_PLACE void leave_ept(struct vcpu *vcpu, struct ept *ept)
+{
+	if (__builtin_expect(vcpu->logged, 0))
+		leave_logged(vcpu);
+	else
+		ept_leave(ept);
+}
+
 static IN_PLACE unsigned enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
 {
 	struct ept *ept = vcpu->vm->ept;
@@ -152,11 +190,11 @@ static IN_PLACE unsigned enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
 	if (__builtin_expect(vcpu->flush_vpid, 0))
 		flush_vpid(vcpu);
 	atomic_write(&cpu->kicked, 0);
-	if (ept && ept_enter(ept) == EPT_INVALIDATE)
-		vmx_invept(vcpu->vm->eptp);
+	if (ept)
+		enter_ept(vcpu, ept);
 	how = vcpu_enter(vcpu, &cpu->kicked);
 	if (ept)
-		ept_leave(ept);
+		leave_ept(vcpu, ept);
 	return how;
 }
 

@@ -204,10 +204,10 @@ void vcpu_put(struct vcpu *vcpu)
 
 /* ------------------------------------------------------------------ making and ending */
 
-/* Pages of a vCPU: itself, its VMCS, its extended state. */
+/* Pages of a vCPU: itself, its VMCS, its PML list, its extended state. */
 static unsigned vcpu_order(void)
 {
-	uint64_t pages = 2 + (vmx_caps.fpu_bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+	uint64_t pages = 3 + (vmx_caps.fpu_bytes + PAGE_SIZE - 1) / PAGE_SIZE;
 	unsigned order = 0;
 
 	while (UINT64_C(1) << order < pages)
@@ -243,7 +243,8 @@ enum status vcpu_create(struct vm *vm, struct vcpu **out)
 	}
 	vcpu->vm = vm;
 	vcpu->vmcs = (uint8_t *)pages + PAGE_SIZE;
-	vcpu->fpu = (uint8_t *)pages + 2 * PAGE_SIZE;
+	vcpu->pml = (const uint64_t *)pages + 2 * PAGE_SIZE / sizeof(uint64_t);
+	vcpu->fpu = (uint8_t *)pages + 3 * PAGE_SIZE;
 	vcpu->host_cpu = CPU_NONE;
 	vcpu->slice = port_tsc_hz() / 1000;
 	if (vcpu->slice < 100000)

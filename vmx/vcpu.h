@@ -73,10 +73,10 @@ void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted);
 /*
  * Runs the guest on this CPU until it exits, at most `ticks` TSC ticks (0: no limit), and says
  * why it came back. What only vmx can answer does not come back: changes of CR0 and CR4 bits that
- * are the host's, #DB and #AC that nobody asked for, #MC, INVD, RDPMC; each of them counts as a
- * millisecond of `ticks`. An entry that fails is printed: the VM-instruction error, or the failed
- * check's area, and the guest state that matters. If the guest may have caused it (its state was
- * refused), it is EXIT_OTHER, reason 33; else panic.
+ * are the host's, #DB and #AC that nobody asked for, #MC, INVD, RDPMC, a full list of stores; each of
+ * them counts as a millisecond of `ticks`. An entry that fails is printed: the VM-instruction error,
+ * or the failed check's area, and the guest state that matters. If the guest may have caused it (its
+ * state was refused), it is EXIT_OTHER, reason 33; else panic.
  * Interrupts are off inside and afterwards as they were. Not from an interrupt handler that may
  * have interrupted another function of this header.
  */

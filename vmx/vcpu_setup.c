@@ -50,6 +50,10 @@ static void setup_controls(struct vcpu *vcpu)
 	vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit);
 	if (vmx_caps.vpid)
 		vmcs_write(VMCS_VPID, vcpu->vpid);
+	if (!vmx_caps.pml)
+		return;
+	vmcs_write(VMCS_PML_ADDRESS, ptr_to_hpa(vcpu->pml).raw);
+	vmcs_write(VMCS_PML_INDEX, EPT_PML_LAST);
 }
 
 static void reset_segments(struct vcpu *vcpu)

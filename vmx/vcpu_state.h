@@ -25,12 +25,14 @@ struct vcpu {
 	unsigned host_cpu;		/* its host state is in the VMCS, its TLB knows the VPID */
 	bool launched;
 	bool flush_vpid;		/* INVVPID before the next entry */
+	enum ept_entry logged;		/* EPT_LOGGED: runs with page-modification logging; or 0 */
 	uint16_t vpid;
 	uint32_t primary;		/* what the field holds: saves the VMREAD */
 	uint64_t granted;		/* TSC ticks that the preemption timer is set to */
 	uint64_t slice;			/* TSC ticks the guest may keep host interrupts waiting */
 	uint64_t cr2, dr[4], dr6, xcr0, msrs[GUEST_MSRS];	/* while it is not loaded */
 	void *vmcs, *fpu;
+	const uint64_t *pml;		/* what the processor lists; empty outside the guest */
 };
 
 struct vm {

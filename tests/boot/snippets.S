@@ -120,6 +120,15 @@ snippet_\name\()_end:
 	END invd
 
 	.code32
+/* Stores to a word of each of ECX pages from ESI on. */
+	SNIPPET store_pages
+1:	mov	%esi, (%esi)
+	add	$4096, %esi
+	dec	%ecx
+	jnz	1b
+	hlt
+	END store_pages
+
 	SNIPPET watch32
 1:	mov	(%esi), %eax
 	mov	%eax, (%edi)

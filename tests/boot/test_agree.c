@@ -11,9 +11,8 @@
 #include "vmx/vmx.h"
 
 enum { STEP_WORDS = 3, VECTOR_PF = 14, REASON_PML_FULL = 62 };
-#define SECONDARY_PML (UINT32_C(1) << 17)
-#define CR0_WP        (UINT64_C(1) << 16)
-#define EFER_NXE      (UINT64_C(1) << 11)
+#define CR0_WP   (UINT64_C(1) << 16)
+#define EFER_NXE (UINT64_C(1) << 11)
 
 /* The guest's code, stack and tables lie where a box has them. */
 _Static_assert(AGREE_TABLES == BOX_TABLES && AGREE_ALIAS == BOX_BYTES, "tests/boot/box.h");

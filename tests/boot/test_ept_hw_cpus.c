@@ -80,7 +80,7 @@ BOOT_TEST("ept_hw/stale_without_shootdown", NEEDS_VMX | NEEDS_TWO_CPUS)
 
 /* ------------------------------------------------------------------ and with ept/ in charge */
 
-enum { MEMORY_PAGES = 64 };
+enum { MEMORY_PAGES = 2048 };
 #define MEMORY_HVA hva(UINT64_C(0x10000000))
 
 /* A guest whose memory a host process lends, from GPA 0, at a snippet in 32-bit mode. */
@@ -181,6 +181,77 @@ BOOT_TEST("ept_hw/shootdown_waited_for", NEEDS_VMX | NEEDS_TWO_CPUS)
 	ept_verify(lent.ept);
 	lent_destroy(&lent);
 }
+
+/* ------------------------------------------------------------------ page-modification logging */
+
+enum { STORED_FROM = 256, LOG_WORDS = MEMORY_PAGES / 64 };
+
+/* The guest stores to so many pages; returns the EPT violations that it took. */
+static unsigned store_pages(struct lent *lent, uint64_t pages)
+{
+	struct vcpu_exit exit = { .kind = EXIT_TIMER };
+	unsigned violations = 0;
+
+	vcpu_set_reg(lent->vcpu, REG_RIP, BOX_CODE);
+	vcpu_set_reg(lent->vcpu, REG_RSI, STORED_FROM * PAGE_SIZE);
+	vcpu_set_reg(lent->vcpu, REG_RCX, pages);
+	while (exit.kind == EXIT_TIMER || exit.kind == EXIT_INTERRUPT ||
+	       exit.kind == EXIT_EPT_VIOLATION) {
+		vcpu_run(lent->vcpu, 0, &exit);
+		if (exit.kind != EXIT_EPT_VIOLATION)
+			continue;
+		violations++;
+		if (!expect_equal(ept_fault(lent->ept, exit.ept.address, exit.ept.access),
+				  FAULT_FIXED))
+			break;
+	}
+	expect_equal(exit.kind, EXIT_HLT);
+	return violations;
+}
+
+/* The log has the first pages that are stored to, so many, and no other. */
+static void expect_logged(struct lent *lent, uint64_t pages)
+{
+	static uint64_t words[LOG_WORDS];
+	uint64_t wrong = 0;
+
+	expect_equal(ept_log_get(lent->ept, gfn(0), words), STATUS_OK);
+	for (uint64_t page = 0; page < MEMORY_PAGES; page++)
+		wrong += (words[page / 64] >> page % 64 & 1) != (page - STORED_FROM < pages);
+	expect_equal(wrong, 0);
+}
+
+/*
+ * The processor lists exactly what the guest stores to, and no store exits: more than a list holds
+ * and exactly as many, full lists on the way, then few. When the log ends, so does the listing.
+ */
+BOOT_TEST("ept_hw/pml_lists", NEEDS_VMX)
+{
+	static const struct log_options pml = { .kind = LOG_PML };
+	static const unsigned counts[] = { 1300, 512, 513, 1024, 1 };
+	struct lent lent;
+
+	if (!vmx_ept_caps()->pml) {
+		tap_skip("this CPU has no PML");
+		return;
+	}
+	lent_create(&lent, SNIPPET(store_pages));
+	expect(store_pages(&lent, counts[0]) >= counts[0]);
+	expect_equal(ept_log_enable(lent.ept, gfn(0), &pml), STATUS_OK);
+	expect_logged(&lent, 0);
+	for (unsigned i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+		expect_equal(store_pages(&lent, counts[i]), 0);
+		expect(lent.vcpu->logged);
+		expect_logged(&lent, counts[i]);
+	}
+	expect_equal(ept_log_disable(lent.ept, gfn(0)), STATUS_OK);
+	expect_equal(store_pages(&lent, 1), 0);
+	expect(!lent.vcpu->logged);
+	ept_verify(lent.ept);
+	lent_destroy(&lent);
+}
+
+/* ------------------------------------------------------------------ what it costs */
 
 /* The same figure as vmx/cpuid_round_trip, with an EPT of ept/ entered and left. */
 BOOT_TEST("ept_hw/cpuid_round_trip", NEEDS_VMX)

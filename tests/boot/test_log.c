@@ -130,6 +130,24 @@ BOOT_TEST("log/write_protect_2m", NEEDS_VMX)
 	each_policy(&(struct log_options){ .kind = LOG_WRITE_PROTECT, .lazy = true }, LEVEL_2M, 1);
 }
 
+BOOT_TEST("log/pml", NEEDS_VMX)
+{
+	if (!vmx_ept_caps()->pml) {
+		tap_skip("this CPU has no PML");
+		return;
+	}
+	each_policy(&(struct log_options){ .kind = LOG_PML }, LEVEL_4K, 1);
+}
+
+BOOT_TEST("log/pml_2m", NEEDS_VMX)
+{
+	if (!vmx_ept_caps()->pml) {
+		tap_skip("this CPU has no PML");
+		return;
+	}
+	each_policy(&(struct log_options){ .kind = LOG_PML, .lazy = true }, LEVEL_2M, 1);
+}
+
 BOOT_TEST("log/dirty_bit", NEEDS_VMX)
 {
 	if (!vmx_ept_caps()->accessed_dirty) {

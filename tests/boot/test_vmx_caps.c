@@ -44,7 +44,7 @@ BOOT_TEST("vmx/caps_all", NEEDS_NOTHING)
 	expect_equal(caps.control[SECONDARY], 0xa2);	/* not PML, nor anything unheard of */
 	expect(caps.vpid && caps.invvpid_single && caps.pml && caps.execute_only);
 	expect_equal(caps.ept.max_level, LEVEL_1G);
-	expect(caps.ept.accessed_dirty);
+	expect(caps.ept.accessed_dirty && caps.ept.pml);
 }
 
 BOOT_TEST("vmx/caps_missing", NEEDS_NOTHING)
@@ -82,7 +82,16 @@ BOOT_TEST("vmx/caps_wanted", NEEDS_NOTHING)
 	allowed[EPT_VPID] &= ~(UINT64_C(1) << 17 | UINT64_C(1) << 21 | UINT64_C(1) << 32);
 	caps_choose(allowed, &caps, missing, sizeof missing);
 	expect(!strcmp(missing, ""));
-	expect(!caps.pml && !caps.vpid && !caps.ept.accessed_dirty);
+	expect(!caps.pml && !caps.ept.pml && !caps.vpid && !caps.ept.accessed_dirty);
 	expect_equal(caps.control[SECONDARY], 0x82);	/* no VPID where it can't be invalidated */
 	expect_equal(caps.ept.max_level, LEVEL_2M);
+
+	/* The one without the other. */
+	allowed[SECONDARY] |= UINT64_C(1) << (32 + 17);
+	caps_choose(allowed, &caps, missing, sizeof missing);
+	expect(caps.pml && !caps.ept.pml);
+	allowed[SECONDARY] &= ~(UINT64_C(1) << (32 + 17));
+	allowed[EPT_VPID] |= UINT64_C(1) << 21;
+	caps_choose(allowed, &caps, missing, sizeof missing);
+	expect(caps.ept.accessed_dirty && !caps.ept.pml);
 }

@@ -44,7 +44,7 @@ static void freeing(struct page_watch *self, pfn_t head, unsigned order)
 void world_open(uint64_t pages, unsigned max_level)
 {
 	struct ram_range ram = { hpa(0), hpa(WORLD_BYTES) };
-	struct ept_caps caps = { .max_level = LEVEL_2M, .accessed_dirty = true };
+	struct ept_caps caps = { .max_level = LEVEL_2M, .accessed_dirty = true, .pml = true };
 	struct region region = { .pages = pages, .backing = hva(WORLD_BACKING),
 				 .rights = REGION_READ_WRITE, .max_level = max_level };
 

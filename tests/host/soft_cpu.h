@@ -50,6 +50,7 @@ struct soft_cpu {
 	bool paging, user;		/* user: CPL 3 */
 	bool execute_only;		/* the EPT may allow fetches alone */
 	bool pml;			/* SDM "Page-Modification Logging" */
+	bool logged;			/* because the EPT has such a log: emptied by every exit */
 	uint16_t pml_index;
 	uint64_t pml_address;
 	unsigned physical_bits;		/* MAXPHYADDR */
@@ -62,7 +63,7 @@ struct soft_cpu {
 	unsigned (*choose)(struct soft_cpu *self, unsigned n);
 	/* A test's foot in the door: called between the reading of an entry and the next step. */
 	void (*between)(struct soft_cpu *self);
-	/* The log is full: empty it, and the access is tried again. Outside the guest. */
+	/* The test's own log is full: empty it, and the access is tried again. Outside the guest. */
 	void (*pml_full)(struct soft_cpu *self);
 	unsigned broken;		/* SOFT_TWIN_..., or-ed */
 
@@ -79,6 +80,8 @@ struct soft_cpu {
 
 /* With that EPT, no paging: every address is guest-physical. */
 void soft_cpu_init(struct soft_cpu *cpu, struct ept *ept);
+/* Its list for an EPT that is logged by PML: a page of zeros that the machine has. */
+void soft_give_list(struct soft_cpu *cpu, pfn_t frame);
 /* A CPU that runs a host process: user accesses through the space's primary tables, no EPT. */
 void soft_host_init(struct soft_cpu *cpu, const struct space *space);
 

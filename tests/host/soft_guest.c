@@ -8,20 +8,48 @@
 
 /* ------------------------------------------------------------------ a guest on it */
 
+void soft_give_list(struct soft_cpu *cpu, pfn_t frame)
+{
+	cpu->pml_address = pfn_to_hpa(frame).raw;
+}
+
+/* A list that is a test's own stays as it is. */
+static void switch_list(struct soft_cpu *cpu, bool logged)
+{
+	if (logged == cpu->logged)
+		return;
+	check(cpu->pml_address);
+	cpu->pml = cpu->logged = logged;
+}
+
 void soft_enter(struct soft_cpu *cpu)
 {
 	check(!cpu->inside);
 	atomic_bump(&cpu->entries, 1);
 	/* Before ept_enter: a kick from then on is for this entry, and stays. */
 	atomic_write(&cpu->kicked, 0);
-	if (ept_enter(cpu->ept) == EPT_INVALIDATE && !(cpu->broken & SOFT_TWIN_DEAF))
+
+	enum ept_entry entry = ept_enter(cpu->ept);
+
+	if (entry & EPT_INVALIDATE && !(cpu->broken & SOFT_TWIN_DEAF))
 		soft_invept(cpu);
+	switch_list(cpu, entry & EPT_LOGGED);
 	cpu->inside = true;
+}
+
+static void leave_logged(struct soft_cpu *cpu)
+{
+	uint16_t index = cpu->pml_index;
+
+	ept_leave_logged(cpu->ept, hpa_to_ptr(hpa(cpu->pml_address)), index);
+	cpu->pml_index = EPT_PML_LAST;
 }
 
 void soft_leave(struct soft_cpu *cpu)
 {
-	if (cpu->inside)
+	if (cpu->inside && cpu->logged)
+		leave_logged(cpu);
+	else if (cpu->inside)
 		ept_leave(cpu->ept);
 	cpu->inside = false;
 }
@@ -52,6 +80,8 @@ static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 	case SOFT_VIOLATION:
 		return ept_fault(cpu->ept, exit.address, (enum access)(exit.qualification & 7));
 	case SOFT_PML_FULL:
+		if (cpu->logged)
+			return FAULT_FIXED;	/* soft_leave has emptied it */
 		if (!cpu->pml_full)
 			port_panic("the page-modification log is full, and nobody empties it");
 		cpu->pml_full(cpu);
