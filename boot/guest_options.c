@@ -72,6 +72,7 @@ static bool parse_log(const char *name, struct guest_options *out)
 {
 	static const char *const names[] = {
 		[LOG_WRITE_PROTECT] = "wp", [LOG_DIRTY_BIT] = "dbit", [LOG_RING] = "ring",
+		[LOG_PML] = "pml",
 	};
 
 	out->logged = strcmp(name, "off") != 0;
@@ -82,7 +83,7 @@ static bool parse_log(const char *name, struct guest_options *out)
 			out->log = (enum log_kind)kind;
 			return true;
 		}
-	print("guest: log=%s: expected off, wp, dbit or ring\n", name);
+	print("guest: log=%s: expected off, wp, dbit, pml or ring\n", name);
 	return false;
 }
 

@@ -44,9 +44,9 @@ def daemon_command(context) -> object:
 def run(context) -> list:
     results = [
         refuses(context, "all_at_once", ["CPUS=0", "MEM=-5", "VCPUS=two", "GUEST_MEM=99999999999",
-                                         "ENGINE=vmware", "LOG=pml", "POLICY=best"],
+                                         "ENGINE=vmware", "LOG=all", "POLICY=best"],
                 CPUS="0", MEM="-5", VCPUS="two", GUEST_MEM="99999999999", ENGINE="vmware",
-                LOG="pml", POLICY="best"),
+                LOG="all", POLICY="best"),
         refuses(context, "bochs_uefi", ["ENGINE=qemu"], ENGINE="bochs", FIRMWARE="uefi"),
         refuses(context, "qemu_guest", ["ENGINE=bochs"], ENGINE="qemu", GUEST="/etc/passwd"),
         by_make(context),

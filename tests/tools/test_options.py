@@ -38,7 +38,7 @@ class OptionsTest(unittest.TestCase):
         self.expect("expected one of", ENGINE="vmware")
         self.expect("expected one of", FIRMWARE="coreboot")
         self.expect("expected one of", POLICY="best")
-        self.expect("not built into this image yet", LOG="pml")
+        self.expect("expected one of", LOG="all")
         self.expect("expected one of", GUEST_CONSOLE="cooked")
 
     def test_all_errors_are_reported(self):
