@@ -5,6 +5,7 @@
  * model are the same, byte for byte, by each policy, kind of log and size of leaves (S64, I6).
  * And no page is reported that was not stored to.
  */
+#include "ept/log.h"
 #include "tests/unit/disk_fixture.h"
 #include "tests/unit/ept_fixture.h"
 
@@ -148,7 +149,13 @@ static void live(void)
 
 static void run(enum ept_policy policy, const struct log_options *options, unsigned level, bool flags)
 {
-	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = flags });
+	pfn_t lists[SOFT_CPUS];
+
+	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = flags, .pml = flags });
+	for (unsigned cpu = 1; cpu < SOFT_CPUS; cpu++) {
+		assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &lists[cpu]), STATUS_OK);
+		soft_give_list(&soft[cpu], lists[cpu]);
+	}
 	assert_int_equal(host_swap_on(arena.host, disk_open(), DISK_PAGES), STATUS_OK);
 	ept_set_policy(ept, policy);
 	lend(PAGES * PAGE_SIZE, level);
@@ -180,6 +187,8 @@ static void run(enum ept_policy policy, const struct log_options *options, unsig
 		ept_ring_destroy(ept, rings[cpu]);
 		rings[cpu] = NULL;
 	}
+	for (unsigned cpu = 1; cpu < SOFT_CPUS; cpu++)
+		folio_put(arena.host, lists[cpu]);
 	ept_destroy(ept);
 	space_destroy(space);
 	assert_int_equal(host_swap_off(arena.host), STATUS_OK);
@@ -190,7 +199,7 @@ static void each(const struct log_options *options)
 {
 	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++)
 		for (unsigned level = LEVEL_4K; level <= LEVEL_2M; level++)
-			for (unsigned flags = options->kind == LOG_DIRTY_BIT; flags < 2; flags++)
+			for (unsigned flags = log_is_by_processor(options->kind); flags < 2; flags++)
 				run(policy, options, level, flags);
 }
 
@@ -218,12 +227,20 @@ static void s64_by_rings(void **state)
 	each(&(struct log_options){ .kind = LOG_RING });
 }
 
+static void s64_by_pml(void **state)
+{
+	(void)state;
+	each(&(struct log_options){ .kind = LOG_PML });
+	each(&(struct log_options){ .kind = LOG_PML, .lazy = true });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(s64_by_write_protection),
 		cmocka_unit_test(s64_by_write_protection_lazily),
 		cmocka_unit_test(s64_by_dirty_bits), cmocka_unit_test(s64_by_rings),
+		cmocka_unit_test(s64_by_pml),
 	};
 
 	return cmocka_run_group_tests_name("ept/oracle", tests, NULL, NULL);
