@@ -227,7 +227,7 @@ static void guest_command(char *arguments)
 	static struct harass harass;
 	static struct harvest harvest;
 	struct guest_options options;
-	struct machine_config config;
+	static struct machine_config config;
 	char error[LOAD_ERROR_MAX];
 
 	if (!boot_has_vmx()) {
