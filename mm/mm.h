@@ -488,7 +488,7 @@ struct mm_page {
 	pfn_t frame;
 	unsigned level;		/* of the primary leaf: 1, 2, 3 */
 	bool writable;		/* the primary entry allows writes now */
-	bool dirty;		/* and has D */
+	bool dirty;		/* and has D: not said by mm_lookup, which need not know */
 	bool refcounted;	/* a folio is behind it: else nobody may mark or count the frame */
 };
 
