@@ -32,7 +32,13 @@ static void verify_flags(void)
 
 	check(was_young[0] || young);
 	check(young || !was_young[1]);
-	verify_seven();		/* writable, so dirty: ept_verify */
+
+	unsigned level;
+	spte_t leaf;
+
+	(void)ept_find(world.ept, gfn(0), &level, &leaf);
+	check(spte_dirty(leaf));
+	verify_seven();
 }
 
 SCENARIO(age_dirty, .rule = "aging loses no D, and no A but by telling of it (S27, U11, U36)",

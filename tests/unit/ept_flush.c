@@ -12,6 +12,8 @@ static void first_entry_invalidates(void **state)
 	for (unsigned cpu = 0; cpu < MAX_CPUS; cpu += 9) {
 		port_set_cpu(cpu);
 		assert_int_equal(ept_enter(ept), EPT_INVALIDATE);
+		/* From here on shootdowns look at it. */
+		assert_true(atomic_read(&ept->cpus_entered) >> cpu & 1);
 		ept_leave(ept);
 		assert_int_equal(ept_enter(ept), EPT_CLEAN);
 		ept_leave(ept);
