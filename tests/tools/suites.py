@@ -64,7 +64,7 @@ def kvm(cpus: int) -> BootSuite:
 SCENARIOS = [
     Scenario("scenario/memtest", "memtest", 1500),
     Scenario("scenario/hostile", "hostile", 900),
-    Scenario("scenario/demo", "demo", 300),
+    Scenario("scenario/demo", "demo", 900),
     Scenario("scenario/multiboot", "multiboot", 300),
     Scenario("scenario/bad_guest", "bad_guest", 300),
     Scenario("scenario/bad_machine", "bad_machine", 120),
