@@ -67,8 +67,9 @@ static enum task_result step(struct task *task)
 		return TASK_DONE;
 	if (now < harvest->next && !a_ring_is_full(harvest))
 		return TASK_IDLE;
-	harvest->next = now + harvest->interval;
 	harvest_all(harvest);
+	/* Of its end, so that the guest has its turn where a harvest takes longer than that. */
+	harvest->next = tsc_now() + harvest->interval;
 	return TASK_AGAIN;
 }
 
