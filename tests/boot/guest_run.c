@@ -6,7 +6,7 @@
 
 /* What a vCPU gets at a time, and what a whole test may take. An emulator's ticks are instructions.
  */
-enum { SLICE_TICKS = 1000000 };
+enum { SLICE_TICKS = 1000000, TURN_US = 1000, PROGRESS_SECONDS = 5 };
 #define PATIENCE_TICKS UINT64_C(4000000000)
 
 static void put(void *context, uint8_t byte)
@@ -77,10 +77,24 @@ void guest_start(struct guest_run *run)
 	}
 }
 
+/* Now and then a line says that it goes on: a long test is not a silent one. */
+static void wait_aloud(const struct guest_run *run, struct task *task)
+{
+	uint64_t next = tsc_now() + PROGRESS_SECONDS * tsc_hz();
+
+	while (!atomic_read(&task->done)) {
+		task_turn(TURN_US);
+		if (tsc_now() < next)
+			continue;
+		print("# %s runs\n", run->config.name);
+		next = tsc_now() + PROGRESS_SECONDS * tsc_hz();
+	}
+}
+
 void guest_wait(struct guest_run *run)
 {
 	for (unsigned i = 0; i < machine_vcpus(run->machine); i++)
-		task_wait(&run->cpu[i].task);
+		wait_aloud(run, &run->cpu[i].task);
 	machine_read_status(run->machine, &run->status);
 	run->output[run->used] = '\0';
 }

@@ -25,7 +25,7 @@ class Down(Exception):
 class Limits:
     """Seconds."""
     boot: float = 60		# silence until the prompt
-    silence: float = 120	# within a test: the longest one fills all of the memory
+    silence: float = 60		# within a test
     total: float = 900		# the suite
     restarts: int = 8
 
