@@ -73,7 +73,7 @@ test:
 	$(SETUP) python build check fuzz test
 	$(AGAIN) -s $(BUILD)/foliovisor.elf $(BUILD)/foliovisor.iso payloads $(UNIT_TESTS) \
 		$(BUILD)/explore/explore $(BUILD)/explore/selftest $(FUZZERS) $(BUILD)/bench/step \
-		$(BUILD)/bench/headline
+		$(BUILD)/bench/work
 	@$(PYTHON) tests/tools/test.py
 
 clean:
@@ -83,7 +83,8 @@ clean:
 
 IMAGE_SOURCES := $(wildcard boot/*.[cS] vmx/*.[cS] mm/*.c mm/base/*.c ept/*.c guest/machine/*.c \
 	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft*.c \
-	    tests/host/agree*.c tests/bench/bench.c tests/bench/on_*.c tests/bench/image.c)
+	    tests/host/agree*.c $(filter-out tests/bench/step.c tests/bench/hosted.c,\
+	    $(wildcard tests/bench/*.c)))
 IMAGE_OBJECTS := $(IMAGE_SOURCES:%=$(BUILD)/image/%.o)
 
 $(BUILD)/image/%.o: % Makefile
@@ -142,7 +143,7 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 # ---------------------------------------------------------------- checks
 
 CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \
-	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) tests/bench/step.c tests/bench/headline.c \
+	    $(patsubst %,$(BUILD)/clang/host/%.o,$(HOSTED) tests/bench/step.c tests/bench/hosted.c \
 	    $(wildcard tests/unit/*.c))
 
 $(BUILD)/clang/image/%.o: % Makefile
@@ -155,7 +156,7 @@ $(BUILD)/clang/host/%.o: % Makefile
 .PHONY: checks objects clang-objects unit layers globals rot
 checks: objects clang-objects unit layers globals rot $(BUILD)/tools.passed \
 	    $(BUILD)/explore/explore $(BUILD)/explore/selftest.passed $(BUILD)/bench/step \
-	    $(BUILD)/bench/headline
+	    $(BUILD)/bench/work
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(UNIT_TESTS:=.passed)

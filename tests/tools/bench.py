@@ -1,11 +1,12 @@
-"""`make bench`: what paths cost, hosted and in the image side by side; build/bench.json.
+"""`make bench`: what paths and policies cost, hosted and in the image; build/bench.json.
 
 	bench.py		step through them here, run the image's `bench`, print, write
 	bench.py --smoke	does stepping work, is what would be written well-formed; no word if so
 
 Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's from
 `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
-the TSC is an instruction. Then how often a folio is marked, by policy (tests/bench/headline).
+the TSC is an instruction. Then workloads, by policy (bench_work.py): the image's, and hosted ones
+where it has none.
 """
 import json
 import os
@@ -15,14 +16,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import bench_work
 import engines
 import options as variables
 
 STEP = variables.ROOT / "build/bench/step"
-HEADLINE = variables.ROOT / "build/bench/headline"
+WORK = variables.ROOT / "build/bench/work"
 JSON_FILE = variables.ROOT / "build/bench.json"
 SMALL_MIB, LARGE_MIB = 64, 65536
 SCALE_MOST = 1.1		# large to small, and back
+WORK_PAGES, SMOKE_PAGES = 4096, 512
 STAT = re.compile(r"# stat (\w+)(\.n|\.target)? ([0-9]+(?:\.[0-9]+)?) (\S+)$")
 
 
@@ -71,11 +74,13 @@ def stepped(mebibytes: int) -> dict:
     return figures
 
 
-def headline_figures() -> dict:
-    figures = read_figures(output_of([str(HEADLINE)]))
+def hosted_work(pages: int) -> tuple:
+    """Figures, and what the workloads are."""
+    lines = output_of([str(WORK), str(pages)])
+    figures = read_figures(lines)
     if not figures:
         sys.exit("bench: no policy was counted")
-    return figures
+    return figures, bench_work.read_about(lines)
 
 
 def image_figures(engine: str) -> dict:
@@ -101,7 +106,8 @@ def cell(figure: "Figure | None", target: float) -> str:
 def table(small: dict, large: dict, image: dict, engine: str) -> list:
     """One line a benchmark; a figure above its target, or a ratio far from 1, is marked with !."""
     lines = [f"{'':26}{'hosted':>10}{'64 GiB':>10}{'ratio':>8}{engine:>10}{'target':>9}"]
-    for name in sorted(small) + [name for name in image if name not in small]:
+    others = [name for name in image if name not in small and not bench_work.is_work(name)]
+    for name in sorted(small) + others:
         here, far, there = small.get(name), large.get(name), image.get(name)
         target = here.target if here else 0
         ratio = far.value / here.value if here and far and here.value else 0
@@ -110,18 +116,6 @@ def table(small: dict, large: dict, image: dict, engine: str) -> list:
                      f"{f'{ratio:.2f}' if ratio else '-':>7}{'!' if skewed else ' '}"
                      f"{cell(there, target):>10}{f'{target:.0f}' if target else '-':>9}".rstrip())
     return lines
-
-
-def headline_table(figures: dict) -> list:
-    """One line for a shape and a policy: headline_SHAPE_POLICY_WHAT."""
-    rows: dict = {}
-    for name, figure in figures.items():
-        _, shape, policy, what = name.split("_", 3)
-        rows.setdefault((shape, policy), {})[what] = figure.value
-    columns = list(dict.fromkeys(what for row in rows.values() for what in row))
-    lines = [f"{'1 GiB, every page stored to':28}" + "".join(f"{what:>16}" for what in columns)]
-    return lines + [f"{shape:8}{policy:20}" + "".join(f"{row[what]:>16.0f}" for what in columns)
-                    for (shape, policy), row in rows.items()]
 
 
 def revision() -> str:
@@ -133,11 +127,13 @@ def revision() -> str:
         return "unknown"
 
 
-def document(small: dict, large: dict, image: dict, headline: dict, engine: str) -> dict:
-    """bench.json: the image's figures by their names, the stepped ones by names of their own."""
-    named = {**image, **headline}
-    named.update({f"hosted_{name}": figure for name, figure in small.items()})
-    named.update({f"hosted_64g_{name}": figure for name, figure in large.items()})
+def document(small: dict, large: dict, image: dict, work: dict, engine: str) -> dict:
+    """bench.json: the image's figures by their names, hosted ones by names of their own; but what the
+    image has no memory for (1 GiB in one piece) is hosted."""
+    named = {name: figure for name, figure in work.items() if name.startswith("headline_")}
+    named.update(image)
+    for prefix, figures in (("hosted_", small), ("hosted_64g_", large), ("hosted_", work)):
+        named.update({prefix + name: figure for name, figure in figures.items()})
     return {"revision": revision(), "engine": engine,
             "cpu": engines.BOCHS_DEFAULT_MODEL if engine == "bochs" else
             "host" if engine == "kvm" else "max",
@@ -164,8 +160,8 @@ def form_errors(found: dict) -> list:
 
 
 def smoke() -> int:
-    text = json.dumps(document(stepped(SMALL_MIB), {}, {}, headline_figures(), "bochs"))
-    errors = form_errors(json.loads(text))
+    work = hosted_work(SMOKE_PAGES)[0]
+    errors = form_errors(json.loads(json.dumps(document(stepped(SMALL_MIB), {}, {}, work, "bochs"))))
     for error in errors:
         print(error)
     return 1 if errors else 0
@@ -176,11 +172,13 @@ def main() -> int:
         return smoke()
     chosen = variables.read(dict(os.environ))
     engine = engines.choose(chosen.engine, chosen.firmware, False, chosen.mem)[0]
+    tick = "instructions" if engine == "bochs" else "ticks"
     print("bench: instructions, hosted by single steps, in the image by the TSC", flush=True)
     small, large, image = stepped(SMALL_MIB), stepped(LARGE_MIB), image_figures(engine)
-    headline = headline_figures()
-    print("\n".join(table(small, large, image, engine) + [""] + headline_table(headline) + [""]))
-    JSON_FILE.write_text(json.dumps(document(small, large, image, headline, engine), indent=1) + "\n")
+    work, about = hosted_work(WORK_PAGES)
+    print("\n".join(table(small, large, image, engine) + [""]
+                    + bench_work.tables({**work, **image}, about, tick)))
+    JSON_FILE.write_text(json.dumps(document(small, large, image, work, engine), indent=1) + "\n")
     print(f"bench: written to {JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or "
           "not the same on 64 GiB")
     return 0

@@ -3,6 +3,7 @@ import json
 import unittest
 
 import bench
+import bench_work
 
 LINES = ["run: bochs, 1 CPUs", "# stat walk 160.5 ticks", "# stat walk.n 16 operations",
          "# stat walk.target 120 instructions", "# stat host_pages_free 7 pages", "quit 0"]
@@ -34,23 +35,38 @@ class BenchTest(unittest.TestCase):
         self.assertIn(" 0.89!", lines[1])
         self.assertIn(" 1.09 ", lines[2])
 
-    def test_headline(self):
-        lines = bench.headline_table({"headline_split_map_dirty_marks": figure(1.0),
-                                      "headline_split_map_faults": figure(7.0),
-                                      "headline_fault_zap_dirty_marks": figure(512.0),
-                                      "headline_fault_zap_faults": figure(8.0)})
-        self.assertEqual([line.split() for line in lines[1:]],
-                         [["split", "map", "1", "7"], ["fault", "zap", "512", "8"]])
+    def test_workloads(self):
+        figures = {f"work_x_{policy}_{name}": figure(value) for policy, name, value in (
+            ("map", "ticks", 160), ("map", "flushes", 7), ("map", "cleaned", 0),
+            ("zap", "ticks", 320), ("zap", "flushes", 8), ("zap", "cleaned", 0))}
+        lines = bench_work.tables(figures, {"work_x": "some words"}, "instructions")
+        self.assertEqual([line.split() for line in lines[:4]],
+                         [["work_x:", "some", "words;", "16", "pages"],
+                          ["flushes", "instructions/page"], ["zap", "8", "20"], ["map", "7", "10"]])
+
+    def test_aging_is_compared(self):
+        counts = {"aging_flag": (0, 0, 10), "aging_zap": (64, 64, 250), "aging_zap_range": (64, 1, 90)}
+        figures = {f"{name}_map_{what}": figure(value) for name, values in counts.items()
+                   for what, value in zip(("slow_faults", "flushes", "ticks"), values)}
+        lines = bench_work.tables(figures, {}, "instructions")
+        self.assertIn("64 faults for 0, 64 flushes for 0, 25.0 times", lines[-3])
+        self.assertIn("64 faults for 0, 1 flushes for 0, 9.0 times", lines[-2])
+
+    def test_what_workloads_are(self):
+        self.assertEqual(bench_work.read_about(["noise", "# work work_x: some words\r"]),
+                         {"work_x": "some words"})
 
     def test_what_is_written(self):
         found = json.loads(json.dumps(bench.document({"walk": figure(160.5)},
                                                      {"walk": figure(161.0)},
                                                      {"walk": figure(158.0)},
-                                                     {"headline": figure(1.0)}, "bochs")))
+                                                     {"headline_x": figure(1.0),
+                                                      "work_x": figure(1.0)}, "bochs")))
         self.assertEqual(bench.form_errors(found), [])
         self.assertEqual([result["name"] for result in found["results"]],
-                         ["walk", "headline", "hosted_walk", "hosted_64g_walk"])
-        self.assertEqual(found["results"][0], {"name": "walk", "value": 158.0,
+                         ["headline_x", "walk", "hosted_walk", "hosted_64g_walk",
+                          "hosted_headline_x", "hosted_work_x"])
+        self.assertEqual(found["results"][1], {"name": "walk", "value": 158.0,
                                                "unit": "instructions", "n": 16})
 
     def test_bad_forms_are_named(self):

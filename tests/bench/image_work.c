@@ -1,0 +1,65 @@
+/* In the image: the workloads, by the payload where there is VMX, else by the soft CPU. */
+#include "boot/boot.h"
+#include "tests/bench/image.h"
+#include "tests/bench/work.h"
+#include "tests/tap.h"
+
+enum { PAGES = 4096, PAGES_TESTED = 512 };
+
+static uint64_t now(void) { return tsc_now(); }
+
+static void report(const struct workload *of, enum ept_policy policy,
+		   const struct work_result *result)
+{
+	for (unsigned i = 0; i < WORK_COUNTS; i++) {
+		print("# stat %s_%s_%s %llu %s\n", of->name, work_policies[policy],
+		      work_names[i].name, (unsigned long long)result->counts[i],
+		      work_names[i].unit);
+		print("# stat %s_%s_%s.n %llu pages\n", of->name, work_policies[policy],
+		      work_names[i].name, (unsigned long long)result->pages);
+	}
+}
+
+static void run(const struct workload *of, const struct work_place *place)
+{
+	struct work_result result;
+
+	print("# work %s: %s\n", of->name, of->about);
+	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++) {
+		if (work_run(of, place, policy, &result)) {
+			report(of, policy, &result);
+			continue;
+		}
+		print("bench: %s: not the memory for it%s\n", of->name,
+		      of->headline ? ", a GiB in one piece; MEM=4096 has one" : "");
+		return;
+	}
+}
+
+void bench_work(void)
+{
+	const struct work_place place = {
+		.kind = boot_has_vmx() ? &guest_vmx : &guest_soft, .host = boot_host(),
+		.pages = PAGES, .now = now,
+	};
+
+	for (const struct workload *w = workloads_start; w < workloads_end; w++)
+		run(w, &place);
+}
+
+/* That they run: figures are not judged. */
+static void run_small(const struct guest_kind *kind, enum ept_policy policy)
+{
+	const struct work_place place = { .kind = kind, .host = boot_host(),
+					  .pages = PAGES_TESTED, .now = now };
+	struct work_result result;
+
+	for (const struct workload *w = workloads_start; w < workloads_end; w++)
+		if (!w->headline && expect(work_run(w, &place, policy, &result)))
+			expect(result.counts[WORK_FAST] + result.counts[WORK_SLOW] +
+			       result.counts[WORK_IDLE] + result.counts[WORK_TICKS]);
+	host_verify(boot_host());
+}
+
+BOOT_TEST("bench/work_soft", NEEDS_NOTHING) { run_small(&guest_soft, EPT_POLICY_MAP); }
+BOOT_TEST("bench/work_vmx", NEEDS_VMX) { run_small(&guest_vmx, EPT_POLICY_PTE); }
