@@ -4,8 +4,8 @@
 #include "boot/string.h"
 #include "mm/base/list.h"
 
-/* What a vCPU gets at a time, and what a whole test may take. An emulator's ticks are instructions.
- */
+/* What a vCPU gets at a time, if the test has no other wish, and what a whole test may take. An
+ * emulator's ticks are instructions. */
 enum { SLICE_TICKS = 1000000, TURN_US = 1000, PROGRESS_SECONDS = 5 };
 #define PATIENCE_TICKS UINT64_C(4000000000)
 
@@ -29,6 +29,7 @@ void guest_prepare(struct guest_run *run, const char *payload, uint64_t mem_mib,
 	const struct load_file *file = payload_find(payload);
 
 	memset(run, 0, sizeof(*run));
+	run->slice = SLICE_TICKS;
 	run->config = (struct machine_config){
 		.name = payload,
 		.mem_mib = mem_mib,
@@ -53,7 +54,7 @@ bool guest_create(struct guest_run *run)
 static enum task_result step(struct task *task)
 {
 	struct guest_cpu *cpu = container_of(task, struct guest_cpu, task);
-	enum machine_result result = machine_run(cpu->run->machine, cpu->number, SLICE_TICKS);
+	enum machine_result result = machine_run(cpu->run->machine, cpu->number, cpu->run->slice);
 
 	if (tsc_now() > cpu->run->deadline)
 		machine_kill(cpu->run->machine, "the test's time is over");

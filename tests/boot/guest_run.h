@@ -14,6 +14,7 @@ struct guest_run {
 	struct machine *machine;
 	struct machine_status status;
 	uint64_t deadline;			/* TSC */
+	uint64_t slice;				/* ticks that a vCPU gets at a time */
 	struct guest_cpu { struct task task; struct guest_run *run; unsigned number; }
 		cpu[MACHINE_VCPUS_MAX];
 	char error[LOAD_ERROR_MAX];
