@@ -34,7 +34,7 @@ help:
 	@echo 'make run     build, choose an engine, boot, run a guest, end with a summary'
 	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
 	@echo 'make check   the part of it that needs no emulator, for every commit'
-	@echo 'make bench   what paths cost, in instructions; build/bench.json (ENGINE= MEM=)'
+	@echo 'make bench   what paths cost, in instructions; build/bench.json (ENGINE= MEM= PAYLOAD=)'
 	@echo 'make explore every interleaving of the scenarios (T= BOUND= MODEL= ENGINE= REPLAY= SHARD=i/n)'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'

@@ -77,10 +77,11 @@ static void bench_command(char *arguments)
 	if (!choose_payload(arguments))
 		return;
 	bench_host();
-	if (boot_has_vmx())
-		bench_exits();
-	else
+	if (!boot_has_vmx())
 		print("bench: no VMX here; the engines bochs and kvm have it\n");
+	else if (!bench_exits())
+		return;
+	bench_scale();
 	bench_work();
 }
 

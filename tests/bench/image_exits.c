@@ -58,14 +58,15 @@ static bool measure(struct machine *machine)
 	return true;
 }
 
-void bench_exits(void)
+bool bench_exits(void)
 {
 	struct machine *machine = payload_open(boot_host(), EPT_POLICY_MAP, REGION0_MIB + TEST_MIB,
 					       LEVEL_4K);
+	bool measured = machine && measure(machine);
 
-	if (!machine)
-		return;
-	if (!measure(machine))
+	if (machine)
+		machine_destroy(machine);
+	if (!measured)
 		print("bench: no figures of exits\n");
-	machine_destroy(machine);
+	return measured;
 }

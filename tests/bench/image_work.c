@@ -6,8 +6,6 @@
 
 enum { PAGES = 4096, PAGES_TESTED = 512 };
 
-static uint64_t now(void) { return tsc_now(); }
-
 static void report(const struct workload *of, enum ept_policy policy,
 		   const struct work_result *result)
 {
@@ -40,7 +38,7 @@ void bench_work(void)
 {
 	const struct work_place place = {
 		.kind = boot_has_vmx() ? &guest_vmx : &guest_soft, .host = boot_host(),
-		.pages = PAGES, .now = now,
+		.pages = PAGES, .now = tsc_now,
 	};
 
 	for (const struct workload *w = workloads_start; w < workloads_end; w++)
@@ -51,7 +49,7 @@ void bench_work(void)
 static void run_small(const struct guest_kind *kind, enum ept_policy policy)
 {
 	const struct work_place place = { .kind = kind, .host = boot_host(),
-					  .pages = PAGES_TESTED, .now = now };
+					  .pages = PAGES_TESTED, .now = tsc_now };
 	struct work_result result;
 
 	for (const struct workload *w = workloads_start; w < workloads_end; w++)

@@ -21,17 +21,14 @@ $(BUILD)/bench/step: $(BENCH_SOURCES:%=$(BUILD)/bench/%.o)
 $(BUILD)/bench/work: $(WORK_SOURCES:%=$(BUILD)/bench/%.o) tests/bench/work.ld
 	@$(CC) -no-pie -o $@ $^
 
-# One CPU: on Bochs counts then repeat exactly.
-BENCH_RUN := EXEC='bench; quit' CPUS=1 GUEST= INITRD= CMDLINE=
-
 .PHONY: bench
 bench:
 	$(SETUP) python
-	@$(BENCH_RUN) $(PYTHON) tests/tools/run.py --check
-	$(SETUP) build $$($(BENCH_RUN) $(PYTHON) tests/tools/run.py --needs)
+	@$(PYTHON) tests/tools/bench.py --check
+	$(SETUP) build $$($(PYTHON) tests/tools/bench.py --needs)
 	$(AGAIN) -s $(BUILD)/foliovisor.elf payloads $(BUILD)/bench/step \
 		$(BUILD)/bench/work
-	@$(BENCH_RUN) $(PYTHON) tests/tools/bench.py
+	@$(PYTHON) tests/tools/bench.py
 
 # The workloads' figures are tested as far as they must come out.
 $(BUILD)/unit/bench_work: $(WORK_PARTS:%=$(BUILD)/host/%.o) tests/bench/work.ld

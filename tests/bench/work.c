@@ -108,12 +108,28 @@ static bool has_room(const struct work *work)
 	return stats.pages_free >= work->pages + work->pages / 64 + BESIDES;
 }
 
-static void close(struct work *work)
+void work_close(struct work *work)
 {
 	work->kind->close();
 	if (work->file)
 		must(file_destroy(work->file));
 	host_set_options(work->host, 0);
+}
+
+bool work_open(struct work *work, const struct workload *workload, const struct work_place *place,
+	       enum ept_policy policy)
+{
+	*work = (struct work){
+		.of = workload, .kind = place->kind, .host = place->host,
+		.pages = workload->headline ? HEADLINE_PAGES : place->pages,
+	};
+	if (!has_room(work) || !work->kind->open(work->host, policy, &work->guest))
+		return false;
+	host_set_options(work->host, workload->options);
+	if (give_memory(work))
+		return true;
+	work_close(work);
+	return false;
 }
 
 /* ------------------------------------------------------------------ what is counted */
@@ -155,20 +171,13 @@ static void play(struct work *work, const struct work_place *place, struct work_
 bool work_run(const struct workload *workload, const struct work_place *place,
 	      enum ept_policy policy, struct work_result *out)
 {
-	struct work work = {
-		.of = workload, .kind = place->kind, .host = place->host,
-		.pages = workload->headline ? HEADLINE_PAGES : place->pages,
-	};
-	bool there;
+	struct work work;
 
-	if (!has_room(&work) || !work.kind->open(work.host, policy, &work.guest))
+	if (!work_open(&work, workload, place, policy))
 		return false;
-	host_set_options(work.host, workload->options);
-	there = give_memory(&work);
-	if (there && workload->before)
+	if (workload->before)
 		workload->before(&work);
-	if (there)
-		play(&work, place, out);
-	close(&work);
-	return there;
+	play(&work, place, out);
+	work_close(&work);
+	return true;
 }

@@ -71,7 +71,14 @@ struct work_place {
 
 struct work_result { uint64_t pages, counts[WORK_COUNTS]; };
 
-/* False: there is not the memory for it, or no folio of 1 GiB. Everything is given back. */
+/*
+ * A guest with its memory, as the workload wants it; and the end of it. False: there is not the memory
+ * for it, or no folio of 1 GiB, and everything is given back.
+ */
+bool work_open(struct work *work, const struct workload *workload, const struct work_place *place,
+	       enum ept_policy policy);
+void work_close(struct work *work);
+/* The whole of a workload, and what it cost. False as above. */
 bool work_run(const struct workload *workload, const struct work_place *place,
 	      enum ept_policy policy, struct work_result *out);
 

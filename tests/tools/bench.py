@@ -1,11 +1,14 @@
 """`make bench`: what paths and policies cost, hosted and in the image; build/bench.json.
 
+	bench.py --check	judges PAYLOAD and run.py's variables: 0, or 2 after one line for each error
+	bench.py --needs	prints the purposes that setup.sh must prepare
 	bench.py		step through them here, run the image's `bench`, print, write
 	bench.py --smoke	does stepping work, is what would be written well-formed; no word if so
 
 Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's from
 `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
-the TSC is an instruction. Then workloads, by policy (bench_work.py): the image's, and hosted ones
+the TSC is an instruction. PAYLOAD names a flat payload to run there instead of the built-in one. Then
+faults on two CPUs at a time, on Bochs and on QEMU. Then workloads, by policy (bench_work.py): the image's, and hosted ones
 where it has none.
 """
 import json
@@ -13,11 +16,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import bench_work
 import engines
+import media
 import options as variables
 
 STEP = variables.ROOT / "build/bench/step"
@@ -26,6 +31,7 @@ JSON_FILE = variables.ROOT / "build/bench.json"
 SMALL_MIB, LARGE_MIB = 64, 65536
 SCALE_MOST = 1.1		# large to small, and back
 WORK_PAGES, SMOKE_PAGES = 4096, 512
+FLAT_MOST = 0x200000 - 0x10000	# guest/abi.h: region 0, from where a payload is loaded
 STAT = re.compile(r"# stat (\w+)(\.n|\.target)? ([0-9]+(?:\.[0-9]+)?) (\S+)$")
 
 
@@ -56,10 +62,11 @@ def read_figures(lines: list) -> dict:
     return {name: figure for name, figure in figures.items() if figure.operations and figure.unit}
 
 
-def output_of(command: list) -> list:
+def output_of(command: list, **environment: str) -> list:
     """Its lines; what it says besides goes to the terminal. It must end well."""
     process = subprocess.run(command, cwd=variables.ROOT, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, check=False)
+                             stdout=subprocess.PIPE, check=False,
+                             env={**os.environ, **environment})
     lines = process.stdout.decode(errors="replace").replace("\r", "").splitlines()
     if process.returncode:
         sys.exit(f"bench: {' '.join(command)}: exit status {process.returncode}; the last line: "
@@ -83,12 +90,41 @@ def hosted_work(pages: int) -> tuple:
     return figures, bench_work.read_about(lines)
 
 
-def image_figures(engine: str) -> dict:
-    figures = read_figures(output_of([sys.executable, "-B", "tests/tools/run.py"]))
-    for figure in figures.values():
-        if engine == "bochs":
-            figure.unit = figure.unit.replace("ticks", "instructions")
+def image_figures(script: str, **environment: str) -> dict:
+    """What the image says of itself besides is shown."""
+    lines = output_of([sys.executable, "-B", "tests/tools/run.py"], EXEC=script, INITRD="",
+                      CMDLINE="", **environment)
+    for line in dict.fromkeys(line for line in lines if line.startswith("bench")):
+        print(line, flush=True)
+    return read_figures(lines)
+
+
+def main_figures(engine: str) -> dict:
+    """One CPU: on Bochs counts then repeat exactly."""
+    payload = os.environ.get("PAYLOAD", "")
+    script = "bench"
+    if payload:
+        script += " " + media.module_name(Path(payload), variables.built_in_payloads())
+    figures = image_figures(script + "; quit", CPUS="1", GUEST=payload)
+    if engine != "qemu" and "cpuid_exit" not in figures:
+        sys.exit(f"bench: {payload or 'the payload'} was not measured")
     return figures
+
+
+def cpus_figures(engine: str) -> dict:
+    """Of an engine with two CPUs; of none where it is not installed."""
+    if not engines.installed(engine):
+        print(f"bench: {engine} is not installed, so no figures of two CPUs on it")
+        return {}
+    found = image_figures("bench-cpus; quit", CPUS="2", ENGINE=engine, MEM="512", FIRMWARE="bios",
+                          GUEST="")
+    return {f"{engine}_{name}": figure for name, figure in found.items()}
+
+
+def name_instructions(figures: dict) -> None:
+    """Bochs: a tick is one."""
+    for figure in figures.values():
+        figure.unit = figure.unit.replace("ticks", "instructions")
 
 
 # ---------------------------------------------------------------- what is shown, what is written
@@ -106,7 +142,8 @@ def cell(figure: "Figure | None", target: float) -> str:
 def table(small: dict, large: dict, image: dict, engine: str) -> list:
     """One line a benchmark; a figure above its target, or a ratio far from 1, is marked with !."""
     lines = [f"{'':26}{'hosted':>10}{'64 GiB':>10}{'ratio':>8}{engine:>10}{'target':>9}"]
-    others = [name for name in image if name not in small and not bench_work.is_work(name)]
+    others = [name for name in image if name not in small and not bench_work.is_work(name)
+              and not re.search("(^scale|_cpus)_", name)]
     for name in sorted(small) + others:
         here, far, there = small.get(name), large.get(name), image.get(name)
         target = here.target if here else 0
@@ -116,6 +153,37 @@ def table(small: dict, large: dict, image: dict, engine: str) -> list:
                      f"{f'{ratio:.2f}' if ratio else '-':>7}{'!' if skewed else ' '}"
                      f"{cell(there, target):>10}{f'{target:.0f}' if target else '-':>9}".rstrip())
     return lines
+
+
+def scale_table(figures: dict, tick: str) -> list:
+    """scale_PATH_PAGES: a line for a path, its cost for a page by how many there are."""
+    rows: dict = {}
+    for name, figure in figures.items():
+        found = re.match(r"scale_(\w+)_(\d+)$", name)
+        if found:
+            rows.setdefault(found.group(1), {})[int(found.group(2))] = figure.value
+    if not rows:
+        return []
+    sizes = sorted({pages for row in rows.values() for pages in row})
+    lines = [f"{tick + ' a page, of':26}" + "".join(f"{pages >> 8:>6} MiB" for pages in sizes)
+             + "   most/least"]
+    for path, row in rows.items():
+        ratio = max(row.values()) / (min(row.values()) or 1)
+        lines.append(f"{path:26}" + "".join(f"{row.get(pages, 0):>10.1f}" for pages in sizes)
+                     + f"{ratio:>12.2f}{'!' if ratio > SCALE_MOST else ''}")
+    return lines + [""]
+
+
+def cpus_table(figures: dict) -> list:
+    """One line an engine."""
+    lines = []
+    for name, figure in figures.items():
+        engine, _, what = name.partition("_")
+        if what == "cpus_ratio":
+            one, two = (figures[f"{engine}_cpus_{n}_fast_fault"].value for n in (1, 2))
+            lines.append(f"faults without a lock, {engine}: one CPU, one in {one:.0f} ticks; two "
+                         f"CPUs, each one in {two:.0f}: {figure.value:.2f} times as many")
+    return lines + [""] if lines else []
 
 
 def revision() -> str:
@@ -167,20 +235,62 @@ def smoke() -> int:
     return 1 if errors else 0
 
 
+def payload_error(name: str, engine: str, mem: int) -> str:
+    """One line on what keeps this file from being the payload; "" for nothing."""
+    path = Path(name)
+    error = variables.file_error("PAYLOAD", path, mem) if name else ""
+    if error or not name:
+        return error
+    if path.suffix != ".bin":
+        return f"PAYLOAD={name}: expected a flat payload, whose name ends in .bin"
+    if path.stat().st_size > FLAT_MOST:
+        return (f"PAYLOAD={name}: found {path.stat().st_size} bytes, expected a flat payload of at "
+                f"most {FLAT_MOST}")
+    if engine == "qemu":
+        return f"PAYLOAD={name}: ENGINE=qemu has no VMX to run it; ENGINE=bochs emulates VMX"
+    return ""
+
+
+def judge() -> tuple:
+    """The engine, and what is wrong, a line each."""
+    chosen = variables.read({**os.environ, "GUEST": "", "INITRD": "", "CMDLINE": "", "EXEC": ""})
+    engine, error = engines.choose(chosen.engine, chosen.firmware, False, chosen.mem)
+    payload = payload_error(os.environ.get("PAYLOAD", ""), engine, chosen.mem)
+    return engine, chosen.errors + [line for line in (error, payload) if line]
+
+
+def measure(engine: str) -> None:
+    tick = "instructions" if engine == "bochs" else "ticks"
+    began = time.monotonic()
+    print("bench: instructions, hosted by single steps, in the image by the TSC", flush=True)
+    image = main_figures(engine)
+    if engine == "bochs":
+        name_instructions(image)
+    for where in dict.fromkeys((engine, "qemu")):
+        image.update(cpus_figures(where))
+    small, large = stepped(SMALL_MIB), stepped(LARGE_MIB)
+    work, about = hosted_work(WORK_PAGES)
+    print("\n".join(table(small, large, image, engine) + [""] + scale_table(image, tick)
+                    + cpus_table(image) + bench_work.tables({**work, **image}, about, tick)))
+    JSON_FILE.write_text(json.dumps(document(small, large, image, work, engine), indent=1) + "\n")
+    print(f"bench: {time.monotonic() - began:.0f} s; written to "
+          f"{JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or not the same on 64 GiB "
+          "or on more pages")
+
+
 def main() -> int:
     if "--smoke" in sys.argv:
         return smoke()
-    chosen = variables.read(dict(os.environ))
-    engine = engines.choose(chosen.engine, chosen.firmware, False, chosen.mem)[0]
-    tick = "instructions" if engine == "bochs" else "ticks"
-    print("bench: instructions, hosted by single steps, in the image by the TSC", flush=True)
-    small, large, image = stepped(SMALL_MIB), stepped(LARGE_MIB), image_figures(engine)
-    work, about = hosted_work(WORK_PAGES)
-    print("\n".join(table(small, large, image, engine) + [""]
-                    + bench_work.tables({**work, **image}, about, tick)))
-    JSON_FILE.write_text(json.dumps(document(small, large, image, work, engine), indent=1) + "\n")
-    print(f"bench: written to {JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or "
-          "not the same on 64 GiB")
+    engine, errors = judge()
+    for error in errors:
+        print(error, file=sys.stderr)
+    if errors:
+        return 2
+    if "--needs" in sys.argv:
+        uefi = ["uefi"] if os.environ.get("FIRMWARE") == "uefi" else []
+        print(" ".join(dict.fromkeys(engines.NEEDS[engine] + engines.NEEDS["qemu"] + uefi)))
+    elif "--check" not in sys.argv:
+        measure(engine)
     return 0
 
 

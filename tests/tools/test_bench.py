@@ -1,6 +1,8 @@
 """What `make bench` reads from its runs, shows and writes."""
 import json
+import tempfile
 import unittest
+from pathlib import Path
 
 import bench
 import bench_work
@@ -55,6 +57,36 @@ class BenchTest(unittest.TestCase):
     def test_what_workloads_are(self):
         self.assertEqual(bench_work.read_about(["noise", "# work work_x: some words\r"]),
                          {"work_x": "some words"})
+
+    def test_scale_is_judged(self):
+        names = {"scale_zap_4k_4096": 30, "scale_zap_4k_65536": 32, "scale_log_4096": 10,
+                 "scale_log_65536": 12}
+        lines = bench.scale_table({name: figure(value) for name, value in names.items()}, "ticks")
+        self.assertEqual([line.split() for line in lines[1:3]],
+                         [["zap_4k", "30.0", "32.0", "1.07"], ["log", "10.0", "12.0", "1.20!"]])
+        self.assertEqual(bench.scale_table({}, "ticks"), [])
+
+    def test_two_cpus(self):
+        figures = {"qemu_cpus_1_fast_fault": figure(100), "qemu_cpus_2_fast_fault": figure(102),
+                   "qemu_cpus_ratio": figure(1.96)}
+        self.assertIn("1.96 times", bench.cpus_table(figures)[0])
+
+    def test_payloads_are_judged(self):
+        with tempfile.TemporaryDirectory() as folder:
+            good, other, large, empty = (Path(folder) / name
+                                         for name in ("a.bin", "a.elf", "large.bin", "empty.bin"))
+            for path, size in ((good, 100), (other, 100), (large, 0x1f0001), (empty, 0)):
+                path.write_bytes(bytes(size))
+            self.assertEqual(bench.payload_error("", "bochs", 512), "")
+            self.assertEqual(bench.payload_error(str(good), "bochs", 512), "")
+            for name, engine, words in ((good, "qemu", "no VMX"), (other, "bochs", ".bin"),
+                                        (large, "bochs", "at most"), (empty, "bochs", "empty"),
+                                        (folder, "bochs", "directory"),
+                                        (folder + "/none.bin", "bochs", "no such file")):
+                error = bench.payload_error(str(name), engine, 512)
+                self.assertTrue(error.startswith(f"PAYLOAD={name}: "), error)
+                self.assertIn(words, error)
+                self.assertNotIn("\n", error)
 
     def test_what_is_written(self):
         found = json.loads(json.dumps(bench.document({"walk": figure(160.5)},
