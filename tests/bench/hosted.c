@@ -13,6 +13,11 @@
 
 enum { HOST_MIB = 4096, PAGES = 4096 };
 
+static uint64_t pages_of(const struct workload *of, uint64_t pages)
+{
+	return of->full_hosted && pages >= PAGES ? HEADLINE_PAGES : pages;
+}
+
 static void report(const struct workload *of, enum ept_policy policy,
 		   const struct work_result *result)
 {
@@ -29,12 +34,11 @@ static void report(const struct workload *of, enum ept_policy policy,
 int main(int count, char **arguments)
 {
 	const struct ram_range ram = { hpa(0), hpa((uint64_t)HOST_MIB << 20) };
-	struct work_place place = { .kind = &guest_soft, .pages = PAGES };
+	struct work_place place = { .kind = &guest_soft };
+	uint64_t pages = count == 2 ? strtoull(arguments[1], NULL, 10) : PAGES;
 	struct work_result result;
 
-	if (count == 2)
-		place.pages = strtoull(arguments[1], NULL, 10);
-	if (count > 2 || !place.pages || place.pages % 512 || place.pages > HEADLINE_PAGES) {
+	if (count > 2 || !pages || pages % 512 || pages > HEADLINE_PAGES) {
 		fprintf(stderr, "usage: work [PAGES], multiples of 512 up to %u\n",
 			(unsigned)HEADLINE_PAGES);
 		return 2;
@@ -43,6 +47,7 @@ int main(int count, char **arguments)
 	must(host_create(&ram, 1, &place.host));
 	for (const struct workload *w = workloads_start; w < workloads_end; w++) {
 		printf("# work %s: %s\n", w->name, w->about);
+		place.pages = pages_of(w, pages);
 		for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++) {
 			check(work_run(w, &place, policy, &result));
 			report(w, policy, &result);

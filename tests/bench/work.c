@@ -114,6 +114,7 @@ void work_close(struct work *work)
 	if (work->file)
 		must(file_destroy(work->file));
 	host_set_options(work->host, 0);
+	host_set_marking(work->host, MARKING_LOOKS);
 }
 
 bool work_open(struct work *work, const struct workload *workload, const struct work_place *place,
@@ -126,6 +127,7 @@ bool work_open(struct work *work, const struct workload *workload, const struct 
 	if (!has_room(work) || !work->kind->open(work->host, policy, &work->guest))
 		return false;
 	host_set_options(work->host, workload->options);
+	host_set_marking(work->host, workload->marking);
 	if (give_memory(work))
 		return true;
 	work_close(work);

@@ -47,7 +47,9 @@ struct workload {
 	unsigned space_level;		/* its leaves, at most; 0: 4 KiB */
 	unsigned region_level;		/* the EPT's; 0: 4 KiB */
 	bool headline;			/* it is about one folio of 1 GiB */
+	bool full_hosted;		/* hosted, 1 GiB, too, unless the run is a short one */
 	unsigned options;		/* enum host_option, in force meanwhile */
+	enum marking marking;		/* the same */
 	void (*before)(struct work *work);	/* not counted; NULL: nothing */
 	void (*play)(struct work *work);
 };

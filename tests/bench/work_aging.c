@@ -71,36 +71,38 @@ WORKLOAD(aging_zap_range, "all leaves are taken by one bracket, the guest loads 
 
 /* ------------------------------------------------------------------ how much of it is true */
 
-enum { SCAN = 4096 };			/* frames, a multiple of 64 */
+/* 64 frames that one word speaks of. The guest's pages may be anywhere in RAM, but not above 64 GiB. */
+enum { GROUPS = (64 << (30 - PAGE_SHIFT)) / 64 };
 
-static uint64_t first_marked, last_marked;
+static uint64_t marked[GROUPS / 64];	/* groups with pages that are marked */
 
 static void mark_idle(struct work *work)
 {
-	first_marked = UINT64_MAX;
-	last_marked = 0;
+	__builtin_memset(marked, 0, sizeof(marked));
 	for (uint64_t page = 0; page < work->pages; page++) {
 		struct mm_page found;
-		uint64_t word;
+		uint64_t group, word;
 
 		must(mm_peek(work->guest.space, page_hva(page), &found));
-		first_marked = found.frame.raw < first_marked ? found.frame.raw : first_marked;
-		last_marked = found.frame.raw > last_marked ? found.frame.raw : last_marked;
-		word = UINT64_C(1) << (found.frame.raw & 63);
-		must(idle_mark(work->host, pfn(found.frame.raw & ~UINT64_C(63)), 64, &word));
+		group = found.frame.raw / 64;
+		check(group < GROUPS);
+		marked[group / 64] |= UINT64_C(1) << group % 64;
+		word = UINT64_C(1) << found.frame.raw % 64;
+		must(idle_mark(work->host, pfn(group * 64), 64, &word));
 	}
 }
 
-/* Of all frames between: no others were marked. */
+/* Of all frames of those groups: no others were marked. */
 static uint64_t count_idle(struct work *work)
 {
-	uint64_t idle = 0, words[SCAN / 64];
+	uint64_t idle = 0, word;
 
-	for (uint64_t first = first_marked & ~UINT64_C(63); first <= last_marked; first += SCAN) {
-		must(idle_read(work->host, pfn(first), SCAN, words));
-		for (unsigned i = 0; i < SCAN / 64; i++)
-			for (uint64_t word = words[i]; word; word &= word - 1)
-				idle++;
+	for (uint64_t group = 0; group < GROUPS; group++) {
+		if (!(marked[group / 64] >> group % 64 & 1))
+			continue;
+		must(idle_read(work->host, pfn(group * 64), 64, &word));
+		for (; word; word &= word - 1)
+			idle++;
 	}
 	return idle;
 }
@@ -124,4 +126,4 @@ static void store_first(struct work *work)
 }
 
 WORKLOAD(aging_accuracy, "idle tracking over a write pass, half of it hinted before the scan",
-	 .before = store_first, .play = judge);
+	 .full_hosted = true, .before = store_first, .play = judge);

@@ -60,6 +60,10 @@ WORKLOAD(work_log_wp, "a dirty log by write protection; half of it stored to, ha
 WORKLOAD(work_log_dbit, "the same by D", .play = log_by_dirty);
 WORKLOAD(work_log_large, "the same by write protection, of 2 MiB leaves",
 	 .space_level = LEVEL_2M, .region_level = LEVEL_2M, .play = log_by_protection);
+/* S59: as SetPageDirty does it. */
+WORKLOAD(work_log_large_sets, "the same, and marks are set without a look whether they stand",
+	 .space_level = LEVEL_2M, .region_level = LEVEL_2M, .marking = MARKING_SETS,
+	 .play = log_by_protection);
 
 /* ------------------------------------------------------------------ files */
 

@@ -45,6 +45,16 @@ def read_work(figures: dict, about: dict) -> dict:
     return dict(sorted(workloads.items(), key=lambda one: KINDS.index(one[0].split("_")[0])))
 
 
+def best(image: dict, hosted: dict) -> dict:
+    """Of each workload the run with more pages; the image's, if they are the same."""
+    there, here = read_work(image, {}), read_work(hosted, {})
+    others = {of for of, workload in here.items()
+              if of not in there or workload.pages > there[of].pages}
+    return {name: figure for figures, wanted in ((image, set(there) - others), (hosted, others))
+            for name, figure in figures.items() if is_work(name)
+            and NAME.match(name).group(1) in wanted}
+
+
 def columns(workload: Workload) -> list:
     """The counts that are not 0 throughout."""
     names = dict.fromkeys(count for row in workload.rows.values() for count in row)

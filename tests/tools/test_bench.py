@@ -54,6 +54,25 @@ class BenchTest(unittest.TestCase):
         self.assertIn("64 faults for 0, 64 flushes for 0, 25.0 times", lines[-3])
         self.assertIn("64 faults for 0, 1 flushes for 0, 9.0 times", lines[-2])
 
+    def test_headline_is_judged(self):
+        work = {f"headline_{shape}_{policy}_{what}_marks": figure(value)
+                for shape, policies in bench.HEADLINES.items() for policy, marks in policies.items()
+                for what, value in zip(("dirty", "accessed"), marks)}
+        self.assertEqual(bench.headline_errors(work), [])
+        work["headline_split_rfc_dirty_marks"] = figure(2)
+        del work["headline_fault_pte_accessed_marks"]
+        errors = bench.headline_errors(work)
+        self.assertEqual(len(errors), 2)
+        self.assertIn("split, rfc: (2,", errors[0])
+
+    def test_more_pages_are_better(self):
+        few, many = (bench.Figure(1, "x", pages) for pages in (16, 32))
+        image = {"work_a_map_x": few, "work_b_map_x": many, "work_b_map_ticks": many, "walk": few}
+        hosted = {"work_a_map_x": many, "work_b_map_x": many, "work_c_map_x": few}
+        self.assertEqual(bench_work.best(image, hosted),
+                         {"work_b_map_x": many, "work_b_map_ticks": many, "work_a_map_x": many,
+                          "work_c_map_x": few})
+
     def test_what_workloads_are(self):
         self.assertEqual(bench_work.read_about(["noise", "# work work_x: some words\r"]),
                          {"work_x": "some words"})
