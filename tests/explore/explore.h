@@ -41,6 +41,7 @@ struct scenario {
 	unsigned bound;
 	/* Too large to be searched, or under TSO: so many walks by PCT, and as many at random. */
 	uint64_t walks, walks_tso;
+	bool on_request;			/* only where T= asks for it */
 	/* What to call the word at an address; false: no name of its own. NULL: none has. */
 	bool (*name_word)(const void *address, char *name, size_t bytes);
 };

@@ -240,7 +240,7 @@ static bool asked_for(const struct scenario *scenario, int model)
 {
 	if (options.model && strcmp(options.model, model == MODEL_SC ? "sc" : "tso") != 0)
 		return false;
-	return !options.only || !fnmatch(options.only, scenario->name, 0);
+	return options.only ? !fnmatch(options.only, scenario->name, 0) : !scenario->on_request;
 }
 
 /* Calls it for everything that is asked for. Returns how many were not well. */
