@@ -232,6 +232,60 @@ struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages, e
 	return batch;
 }
 
+/* ------------------------------------------------------------------ out of use, then apart */
+
+struct flush_batch ept_detach_range(struct ept *ept, gfn_t start, uint64_t pages,
+				    struct flush_batch batch)
+{
+	struct ept_walk walk = ept_walk_begin(ept, start, pages);
+
+	while (ept_walk_next(&walk)) {
+		if (spte_is_leaf(walk.old)) {
+			empty_leaf(ept, walk.slot, ept_walk_start(&walk), walk.level, &batch);
+		} else if (spte_is_table(walk.old) && ept_walk_covers(&walk)) {
+			slot_xchg(walk.slot, spte_make_dead(spte_frame(walk.old)));
+			batch.owed = true;
+			walk.old = spte_empty();
+		}
+	}
+	return batch;
+}
+
+/* Its one reader is this CPU: no processor walks there, and its slot is frozen. */
+static unsigned tell_all(struct ept *ept, pfn_t table, struct flush_batch *batch)
+	HOLDS_SHARED(ept->lock)
+{
+	const spte_slot_t *slots = table_slots(table);
+	unsigned leaves = 0;
+
+	for (unsigned i = 0; i < EPT_ENTRIES; i++) {
+		spte_t old = slot_read(&slots[i]);
+
+		if (!spte_present(old))
+			continue;
+		leaves++;
+		policy_taken(ept, old, SPTE_A | SPTE_D, batch);
+	}
+	return leaves;
+}
+
+void ept_take_dead(struct ept *ept, spte_slot_t *slot, unsigned level, struct flush_batch *batch)
+{
+	spte_t old = slot_freeze(slot);
+
+	if (spte_is_leaf(old)) {
+		policy_taken(ept, old, SPTE_A | SPTE_D, batch);
+		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K, 1);
+	} else if (old.bits) {
+		pfn_t table = spte_is_dead(old) ? spte_dead_table(old) : spte_frame(old);
+
+		ept_count(ept, COUNT_ZAPPED_4K, tell_all(ept, table, batch));
+		ept_count(ept, COUNT_TABLES_FREED, 1);
+		ept_table_free(ept, table);
+	}
+	slot_thaw(slot, spte_empty());
+}
+
 bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct flush_batch *batch)
 {
 	struct ept_walk walk = ept_walk_begin(ept, frame, 1);

@@ -24,6 +24,19 @@ MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t
 	HOLDS(ept->lock);
 
 /*
+ * The same for all of a region that leaves, whose tables are only put out of use: what is in them stays
+ * until it is taken apart. As many steps as there are entries at the top, not as there are leaves.
+ */
+MUST_USE struct flush_batch ept_detach_range(struct ept *ept, gfn_t start, uint64_t pages,
+					     struct flush_batch batch) HOLDS(ept->lock);
+/*
+ * What the slot has, out of use and no processor's any more: a leaf, a table of leaves, or nothing
+ * since somebody else took it. On return whatever it had to tell has been told, and it is empty.
+ */
+void ept_take_dead(struct ept *ept, spte_slot_t *slot, unsigned level, struct flush_batch *batch)
+	HOLDS_SHARED(ept->lock);
+
+/*
  * The leaf that maps the frame goes, and `new` of 4 KiB, that only reads, comes in its place,
  * if it is no larger one and `new` not empty. False: none was there. The old one is exchanged
  * for nothing first, so no present leaf changes its frame (U8), and the debt is a zap's. Linux,

@@ -91,8 +91,26 @@ MUST_USE enum status ept_region_add(struct ept *ept, const struct region *region
  */
 MUST_USE enum status ept_region_add_memfd(struct ept *ept, const struct region *region,
 					  struct memfd *memfd);
-/* Unmaps it and returns when no CPU can reach it. STATUS_NOT_FOUND unless one starts at `start`. */
+/*
+ * Each of the three waits until no bracket is open, so none is called in one (U23); takes ept->lock, but
+ * holds it exclusively no longer for a large region than for a small one; is meant for the region that
+ * starts at `start`, else STATUS_NOT_FOUND.
+ *
+ * remove unmaps it and returns when no CPU can reach it. Until then faults there are FAULT_RETRY, and
+ * its place is taken.
+ */
 MUST_USE enum status ept_region_remove(struct ept *ept, gfn_t start);
+/*
+ * The same backing at other guest frames from now on, where nothing is mapped yet. STATUS_BAD_RANGE,
+ * STATUS_EXISTS as ept_region_add, and EXISTS where it is logged: then it stays where it was, though
+ * it may have lost what was mapped. Linux: KVM_MR_MOVE.
+ */
+MUST_USE enum status ept_region_move(struct ept *ept, gfn_t start, gfn_t to);
+/*
+ * On return no CPU can store to a region that may only be read now; what was mapped stays. One that may
+ * be written gets W with the next store to each page. Linux: KVM_MR_FLAGS_ONLY, KVM_MEM_READONLY.
+ */
+MUST_USE enum status ept_region_set_rights(struct ept *ept, gfn_t start, enum region_rights rights);
 /* A copy of the region that holds the frame. */
 MUST_USE enum status ept_region_find(struct ept *ept, gfn_t frame, struct region *out);
 

@@ -19,6 +19,7 @@
  */
 #include "ept/change.h"
 #include "ept/fast.h"
+#include "ept/leave.h"
 #include "ept/map.h"
 #include "ept/memfd.h"
 #include "ept/notify.h"
@@ -49,7 +50,7 @@ static enum fault_result begin(struct ept *ept, struct fault *fault)
 	if (region)
 		fault->region = *region;
 	if (!region)
-		result = FAULT_NO_REGION;
+		result = leave_holds(ept, fault->frame) ? FAULT_RETRY : FAULT_NO_REGION;
 	else if (fault->access & ACCESS_WRITE && region->rights == REGION_READ_ONLY)
 		result = FAULT_READ_ONLY;
 	else if (ept->released)
@@ -119,7 +120,7 @@ static enum map_result install(struct ept *ept, const struct fault *fault, const
 	spte_t leaf = plan->leaf;
 	enum map_result result = ept_map(ept, plan->start, plan->level, &leaf, fault->access);
 
-	if (result != MAP_CONFLICT)
+	if (result == MAP_INSTALLED || result == MAP_FOUND)
 		policy_mapped(ept, leaf, &fault->page);
 	if (result == MAP_INSTALLED && fault->log && fault->access & ACCESS_WRITE)
 		log_store(ept, fault->log, fault->frame);

@@ -45,7 +45,6 @@
  * it WALKING and waits for it before the table is freed. It keeps no translation and needs no kick.
  */
 #include "ept/flush.h"
-#include "ept/policy.h"
 #include "ept/port.h"
 #include "ept/table.h"
 
@@ -155,19 +154,23 @@ void flush_add_table(struct flush_batch *batch, pfn_t table)
 	batch->owed = true;
 }
 
+void flush_free_tables(struct ept *ept, struct flush_batch *batch)
+{
+	while (batch->tables.raw) {
+		pfn_t table = batch->tables;
+
+		batch->tables = spte_frame(slot_read(table_slots(table)));
+		ept_count(ept, COUNT_TABLES_FREED, 1);
+		ept_table_free(ept, table);
+	}
+}
+
 void flush_settle(struct ept *ept, struct flush_batch batch)
 {
 	if (!batch.owed)
 		return;
-	policy_settle(ept, &batch);
 	for (unsigned level = LEVEL_4K; level <= LEVEL_1G; level++)
 		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K, batch.zapped[level - 1]);
 	shoot_down(ept);
-	while (batch.tables.raw) {
-		pfn_t table = batch.tables;
-
-		batch.tables = spte_frame(slot_read(table_slots(table)));
-		ept_count(ept, COUNT_TABLES_FREED, 1);
-		ept_table_free(ept, table);
-	}
+	flush_free_tables(ept, &batch);
 }

@@ -12,14 +12,17 @@ struct flush_batch {
 	bool owed;		/* something present was taken away, or its W */
 	pfn_t tables;		/* the first that waits, linked by spte_make_waiting; 0: none */
 	uint64_t zapped[EPT_ROOT_LEVEL];	/* leaves, by level: counted when it is settled */
-	pfn_t marked;		/* a folio that is to be marked: policy.c */
-	uint64_t marks;		/* by these; 0: none */
+	pfn_t marked;		/* the folio that was marked last: policy.c */
+	uint64_t marks;		/* by these; 0: none was */
 };
 
 static inline struct flush_batch flush_nothing(void) { return (struct flush_batch){ 0 }; }
 
 /* The table is unlinked and empty; nobody but processors can still walk it. */
 void flush_add_table(struct flush_batch *batch, pfn_t table);
+
+/* Those that wait are freed, which neither a processor nor a walk can reach any more. */
+void flush_free_tables(struct ept *ept, struct flush_batch *batch);
 
 /*
  * Returns when no processor can use what was taken away. Nothing was, nothing happens. No CPU may

@@ -49,8 +49,10 @@ void ept_destroy(struct ept *ept)
 
 	/*
 	 * While the host still tells: a leaf that it takes back unheard may have been dirty. Linux:
-	 * mmu_notifier_unregister calls release first.
+	 * mmu_notifier_unregister calls release first. Then what regions have in common: tables.
 	 */
+	while (ept->region_count)
+		check(ept_region_remove(ept, ept->regions[0].start) == STATUS_OK);
 	write_lock(&ept->lock);
 	flush_settle(ept, ept_zap_range(ept, gfn(0), all, ZAP_TABLES, flush_nothing()));
 	write_unlock(&ept->lock);

@@ -53,6 +53,9 @@ enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t *le
 			found = link_table(ept, slot, at);
 		if (spte_is_leaf(found))
 			return judge(found, leaf, access);
+		/* U10. */
+		if (!spte_is_table(found))
+			return MAP_STALE;
 		table = table_slots(spte_frame(found));
 	}
 
@@ -60,5 +63,7 @@ enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t *le
 
 	if (ept_fill_entry(ept, slot, level, *leaf, &found))
 		return MAP_INSTALLED;
+	if (spte_is_frozen(found))
+		return MAP_STALE;
 	return grow(ept, slot, leaf, found, access);
 }

@@ -8,7 +8,7 @@ enum map_result {
 	MAP_INSTALLED,		/* the leaf is in, or W is in the one that was there */
 	MAP_FOUND,		/* a leaf that allows the access was there; it stays */
 	MAP_CONFLICT,		/* something else is there, which must be zapped first */
-	MAP_STALE,		/* fault.c's: the lookup behind it may be out of date */
+	MAP_STALE,		/* the lookup behind it may be out of date, or an entry is frozen */
 };
 
 /*

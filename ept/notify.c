@@ -9,6 +9,7 @@
  */
 #include "ept/age.h"
 #include "ept/change.h"
+#include "ept/leave.h"
 #include "ept/notify.h"
 #include "ept/region.h"
 
@@ -55,6 +56,7 @@ void notify_start(struct ept *ept, const struct mm_range *range)
 	open_bracket(ept, range);
 	for (unsigned i = 0; i < ept->region_count; i++)
 		batch = zap_region(ept, &ept->regions[i], range, batch);
+	leave_tell(ept, range->start, range->end);
 	flush_settle(ept, batch);
 	write_unlock(&ept->lock);
 }
@@ -111,6 +113,7 @@ static void change_pte(struct notifier *notifier, hva_t address, const struct mm
 		if (part.pages && ept_change_leaf(ept, part.start, leaf, &batch))
 			ept_count(ept, COUNT_CHANGES, 1);
 	}
+	leave_tell(ept, address, hva_add(address, PAGE_SIZE));
 	flush_settle(ept, batch);
 	write_unlock(&ept->lock);
 }

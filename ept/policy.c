@@ -67,16 +67,11 @@ void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_b
 		mark(ept, frame, marks);
 		return;
 	}
+	/* By its first leaf that has the flag: whoever waits for this leaf need not wait for the last. */
 	frame = folio_head(ept->host, frame);
-	if (batch->marks && batch->marked.raw != frame.raw) {
-		policy_settle(ept, batch);
+	if (batch->marked.raw != frame.raw)
 		batch->marks = 0;
-	}
 	batch->marked = frame;
+	mark(ept, frame, marks & ~batch->marks);
 	batch->marks |= marks;
-}
-
-void policy_settle(struct ept *ept, const struct flush_batch *batch)
-{
-	mark(ept, batch->marked, batch->marks);
 }

@@ -32,13 +32,13 @@ void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
 	HOLDS_SHARED(ept->lock);
 /* These flags of a leaf are passed on to the folio behind it, if there is one. By policy_taken. */
 void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
-	HOLDS(ept->lock);
+	HOLDS_SHARED(ept->lock);
 /*
  * `bits` of those that the leaf had are gone from it, which nobody else can have taken. What it
- * means for the folio is done, or is the batch's to do. Most leaves mean nothing: that is seen here.
+ * means for the folio is done when this returns. Most leaves mean nothing: that is seen here.
  */
 static inline void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits,
-				struct flush_batch *batch) HOLDS(ept->lock)
+				struct flush_batch *batch) HOLDS_SHARED(ept->lock)
 {
 	uint64_t marks = leaf.bits & bits & policy_of(ept)->taken;
 
@@ -46,7 +46,4 @@ static inline void policy_taken(struct ept *ept, spte_t leaf, uint64_t bits,
 	if (bits & (SPTE_A | SPTE_D) && marks)
 		policy_pass_on(ept, leaf, marks, batch);
 }
-/* What the batch has to do. By flush_settle. */
-void policy_settle(struct ept *ept, const struct flush_batch *batch);
-
 #endif

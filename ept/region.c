@@ -1,11 +1,12 @@
 /*
  * Regions: a small sorted array under ept->lock. Called by the machine that builds a guest, by
  * fault.c and notify.c. A change advances the sequence, as a bracket's end does, so that a fault
- * which looked at the old regions starts again. Linux: kvm_memslots.
+ * which looked at the old regions starts again. A region goes by leave.c. Linux: kvm_memslots.
  */
-#include "ept/change.h"
+#include "ept/leave.h"
 #include "ept/log.h"
 #include "ept/memfd.h"
+#include "ept/notify.h"
 #include "ept/region.h"
 
 #define GUEST_FRAMES (UINT64_C(1) << (48 - PAGE_SHIFT))
@@ -52,8 +53,7 @@ unsigned region_level(const struct region *region, gfn_t frame, unsigned most)
 	return level;
 }
 
-/* The space that it is in, or the memfd. */
-static bool region_is_sound(const struct region *region)
+bool region_is_sound(const struct region *region)
 {
 	uint64_t host_pages = SPACE_END >> PAGE_SHIFT;
 	uint64_t backing = (region->backing.raw & (SPACE_END - 1)) >> PAGE_SHIFT;
@@ -66,19 +66,34 @@ static bool region_is_sound(const struct region *region)
 	       region->max_level <= LEVEL_1G;
 }
 
-static enum status insert(struct ept *ept, const struct region *region) HOLDS(ept->lock)
+/* One that leaves has its place until it is gone, and may need it again. */
+enum status region_place(struct ept *ept, const struct region *region)
 {
 	unsigned i = region_search(ept, region->start);
 
 	if (i < ept->region_count &&
 	    ept->regions[i].start.raw < region->start.raw + region->pages)
 		return STATUS_EXISTS;
-	if (ept->region_count == REGIONS_MAX)
+	if (leave_overlaps(ept, region))
+		return STATUS_EXISTS;
+	if (ept->region_count + atomic_read(&ept->leaving_count) == REGIONS_MAX)
 		return STATUS_LIMIT;
 	for (unsigned k = ept->region_count++; k > i; k--)
 		ept->regions[k] = ept->regions[k - 1];
 	ept->regions[i] = *region;
 	return STATUS_OK;
+}
+
+/* U23: a bracket that is open was told of the regions as they are. */
+void region_lock_between_brackets(struct ept *ept)
+{
+	for (;;) {
+		await(!atomic_read(&ept->brackets));
+		write_lock(&ept->lock);
+		if (!atomic_read(&ept->brackets))
+			return;
+		write_unlock(&ept->lock);
+	}
 }
 
 enum status ept_region_add(struct ept *ept, const struct region *region)
@@ -92,36 +107,55 @@ enum status region_insert(struct ept *ept, const struct region *region)
 		return STATUS_BAD_RANGE;
 
 	write_lock(&ept->lock);
-	enum status status = insert(ept, region);
+	enum status status = region_place(ept, region);
 
 	write_unlock(&ept->lock);
 	return status;
 }
 
-enum status ept_region_remove(struct ept *ept, gfn_t start)
+enum status region_take(struct ept *ept, gfn_t start, struct region *region)
 {
-	enum status status = STATUS_NOT_FOUND;
-	hva_t backing = hva(0);
-
-	write_lock(&ept->lock);
 	unsigned i = region_search(ept, start);
 
-	if (i < ept->region_count && ept->regions[i].start.raw == start.raw) {
-		uint64_t pages = ept->regions[i].pages;
+	if (i == ept->region_count || ept->regions[i].start.raw != start.raw)
+		return STATUS_NOT_FOUND;
+	*region = ept->regions[i];
+	ept->region_count--;
+	for (; i < ept->region_count; i++)
+		ept->regions[i] = ept->regions[i + 1];
+	return STATUS_OK;
+}
 
-		backing = ept->regions[i].backing;
+/* A bracket of our own over what backs the region, that only protects. */
+static void protect(struct ept *ept, const struct region *region)
+{
+	const struct mm_range range = { .start = region->backing, .event = EVENT_MKCLEAN,
+					.end = hva_add(region->backing, region->pages << PAGE_SHIFT) };
 
-		log_drop(ept, start);
-		ept->region_count--;
-		for (; i < ept->region_count; i++)
-			ept->regions[i] = ept->regions[i + 1];
-		atomic_add(&ept->sequence, 1);
-		flush_settle(ept, ept_zap_range(ept, start, pages, ZAP_TABLES, flush_nothing()));
-		status = STATUS_OK;
+	notify_start(ept, &range);
+	notify_end(ept);
+}
+
+/*
+ * The rights first. A fault that has seen the old ones maps before the bracket, which takes W from it, or
+ * after, and finds the sequence moved. Where rights grow, leaves do at the next store.
+ */
+enum status ept_region_set_rights(struct ept *ept, gfn_t start, enum region_rights rights)
+{
+	struct region region;
+
+	region_lock_between_brackets(ept);
+	unsigned i = region_search(ept, start);
+	bool found = i < ept->region_count && ept->regions[i].start.raw == start.raw;
+
+	if (found) {
+		ept->regions[i].rights = rights;
+		region = ept->regions[i];
 	}
 	write_unlock(&ept->lock);
-	memfd_region_gone(ept, backing);
-	return status;
+	if (found && rights == REGION_READ_ONLY)
+		protect(ept, &region);
+	return found ? STATUS_OK : STATUS_NOT_FOUND;
 }
 
 enum status ept_region_find(struct ept *ept, gfn_t frame, struct region *out)

@@ -10,6 +10,19 @@ const struct region *region_find(const struct ept *ept, gfn_t frame) HOLDS_SHARE
 /* As ept_region_add, of a backing that was judged. */
 MUST_USE enum status region_insert(struct ept *ept, const struct region *region);
 
+/* In the space that it is in, or the memfd. */
+bool region_is_sound(const struct region *region);
+/* Puts it among the others. STATUS_EXISTS, STATUS_LIMIT. */
+MUST_USE enum status region_place(struct ept *ept, const struct region *region) HOLDS(ept->lock);
+/* And takes it from there. STATUS_NOT_FOUND unless one starts at `start`. Nothing is unmapped. */
+MUST_USE enum status region_take(struct ept *ept, gfn_t start, struct region *region)
+	HOLDS(ept->lock);
+/*
+ * ept->lock exclusively, at a moment when no bracket is open: one that is was told of the regions as
+ * they are (U23). Linux: kvm_swap_active_memslots, which waits for mn_active_invalidate_count.
+ */
+void region_lock_between_brackets(struct ept *ept) TAKES(ept->lock) NOT_CHECKED;
+
 static inline hva_t region_hva(const struct region *region, gfn_t frame)
 {
 	return hva_add(region->backing, (frame.raw - region->start.raw) << PAGE_SHIFT);

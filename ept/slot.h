@@ -31,6 +31,25 @@ static inline spte_t slot_and_not(spte_slot_t *slot, uint64_t bits)
 	return (spte_t){ atomic_and(slot, ~bits) };
 }
 
+/*
+ * From now on this CPU's alone; returns what stood there. Who finds it frozen waits until it is not
+ * (U13).
+ */
+static inline spte_t slot_freeze(spte_slot_t *slot)
+{
+	spte_t old;
+
+	do {
+		await(!spte_is_frozen(old = slot_read(slot)));
+	} while (!slot_cmpxchg(slot, &old, spte_frozen()));
+	return old;
+}
+/* What this CPU has done with it is done. */
+static inline void slot_thaw(spte_slot_t *slot, spte_t new)
+{
+	atomic_write(slot, new.bits);
+}
+
 /* In a table that nothing reaches yet: what links it publishes this as well. */
 static inline void slot_fill(spte_slot_t *slot, spte_t new)
 {

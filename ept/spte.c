@@ -1,4 +1,7 @@
-/* The rules for an entry's value. Called by verify.c, for every entry, and by tests. No lock. */
+/*
+ * The rules for an entry's value, as they are while ept->lock is held exclusively. Called by verify.c,
+ * for every entry, and by tests. No lock.
+ */
 #include "ept/spte.h"
 
 /* SDM "EPT Misconfigurations": with these rights and types no access would get that far. */
@@ -38,6 +41,10 @@ const char *spte_fault(spte_t s, unsigned level)
 {
 	const char *fault;
 
+	if (spte_is_frozen(s))
+		return "frozen, and nobody is at it";
+	if (spte_is_dead(s))
+		return level == LEVEL_4K || s.bits & ~(SPTE_DEAD | SPTE_FRAME) ? "no dead table" : NULL;
 	if (!spte_present(s))
 		return s.bits ? "not present, but not zero" : NULL;
 	fault = hardware_fault(s, level);

@@ -54,6 +54,9 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_SAVED_R       (UINT64_C(1) << 54)
 #define SPTE_SAVED_X       (UINT64_C(1) << 55)
 #define SPTE_SAVED         (SPTE_SAVED_R | SPTE_SAVED_X)
+/* Neither is of an entry that is present: what it is instead. */
+#define SPTE_DEAD          (UINT64_C(1) << 56)
+#define SPTE_FROZEN        (UINT64_C(1) << 57)
 /* All that tells a leaf that may be written from one that may not. */
 #define SPTE_WRITE_BITS    (SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D)
 
@@ -134,6 +137,28 @@ static inline spte_t spte_child(spte_t s, unsigned level, unsigned index)
  * none). Bits 2:0 are clear, so to a processor that still walks there it is not present.
  */
 static inline spte_t spte_make_waiting(pfn_t next) { return (spte_t){ next.raw << PAGE_SHIFT }; }
+
+/*
+ * A table out of use: not present to a processor, nor to a walk, but what its leaves know is still to
+ * be passed on, by who finds it here (leave.c). Its address is kept inverted: a processor that guesses
+ * what lies behind an entry without rights (L1TF) finds no memory there.
+ */
+static inline spte_t spte_make_dead(pfn_t table)
+{
+	return (spte_t){ SPTE_DEAD | (~(table.raw << PAGE_SHIFT) & SPTE_FRAME) };
+}
+static inline bool spte_is_dead(spte_t s)
+{
+	return (s.bits & (SPTE_PRESENT | SPTE_DEAD)) == SPTE_DEAD;
+}
+static inline pfn_t spte_dead_table(spte_t s) { return pfn((~s.bits & SPTE_FRAME) >> PAGE_SHIFT); }
+
+/*
+ * Some CPU is at it: nobody else changes the entry, or goes by it, until it has another value (U10). No
+ * frame, no rights, and no bit that others take away unseen.
+ */
+static inline spte_t spte_frozen(void) { return (spte_t){ SPTE_FROZEN }; }
+static inline bool spte_is_frozen(spte_t s) { return s.bits == SPTE_FROZEN; }
 
 /*
  * NULL when the value is one that this EPT may hold at this level, otherwise what is wrong: as the

@@ -71,6 +71,8 @@ struct ept {
 	rwlock_t lock;
 	struct region regions[REGIONS_MAX];	/* sorted by start, disjoint */
 	unsigned region_count;
+	struct region leaving[REGIONS_MAX];	/* disjoint from those, and each other: leave.c */
+	atomic64_t leaving_count;
 	struct ept_memfd memfds[REGIONS_MAX];
 	struct ept_log logs[REGIONS_MAX];	/* those with a bit in logs_live */
 	atomic64_t logs_live;

@@ -98,13 +98,13 @@ static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 }
 
 /*
- * A guest tries again at once. Explored, it would do so without end: until the brackets are closed
- * each attempt is like the one before.
+ * A guest tries again at once. Explored, it would do so without end: until the brackets are closed,
+ * and the regions gone that are about to go, each attempt is like the one before.
  */
 static void wait_for_host(struct soft_cpu *cpu)
 {
 #ifdef EXPLORE
-	await(!atomic_read(&cpu->ept->brackets));
+	await(!atomic_read(&cpu->ept->brackets) && !atomic_read(&cpu->ept->leaving_count));
 #else
 	(void)cpu;
 #endif

@@ -249,6 +249,6 @@ LOGS = [
     Mutant("pml-entry-told-once", "ept/flush.c",
            "return entry;", "return EPT_CLEAN;", "and told at every entry",
            PML + "s64_exactly_what_is_stored"),
-    Mutant("region-goes-logged", "ept/region.c", "log_drop(ept, start);", "",
+    Mutant("region-goes-logged", "ept/leave.c", "log_drop(ept, start);", "",
            "a region takes its log along", LOG + "a_region_goes_with_its_log"),
 ]

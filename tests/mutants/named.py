@@ -3,6 +3,7 @@
 A line is quoted as it stands in its file, without indentation. Where it stands more than once,
 `within` names the function. Numbers (U12, I8) are the rules of ept/README.md and its likes.
 """
+from leaving import LEAVING
 from logs import LOGS
 from mutant import Mutant
 from pairs import PAIRS
@@ -75,8 +76,7 @@ SHOOTDOWN = [
     Mutant("table-freed-before-flush", "ept/flush.c", "shoot_down(ept);", "",
            "I8: a table is freed when no processor can walk it",
            FLUSH + "tables_wait_for_the_flush",
-           also=("while (batch.tables.raw) {",
-                 "while (batch.tables.raw || (shoot_down(ept), false)) {")),
+           also=("flush_free_tables(ept, &batch);", "flush_free_tables(ept, &batch); shoot_down(ept);")),
     Mutant("waiting-table-present", "ept/flush.c",
            "slot_xchg(table_slots(table), spte_make_waiting(batch->tables));",
            "slot_xchg(table_slots(table), spte_make_table(batch->tables));",
@@ -98,7 +98,7 @@ FUNNEL = [
            "[EPT_POLICY_MAP] = { .made = SPTE_D },",
            "U1: a fault marks the folio accessed", FAULT + "first_touch"),
     Mutant("reuse-not-marked", "ept/fault.c",
-           "if (result != MAP_CONFLICT)", "if (result == MAP_INSTALLED)",
+           "if (result == MAP_INSTALLED || result == MAP_FOUND)", "if (result == MAP_INSTALLED)",
            "U1: a leaf found in place marks as a new one does", FAULT + "reused_leaf_marks",
            within="install"),
     Mutant("fill-by-store", "ept/change.c", "if (!slot_cmpxchg(slot, found, new))",
@@ -145,9 +145,9 @@ FAULTS = [
     Mutant("end-keeps-sequence", "ept/notify.c", "atomic_add(&ept->sequence, 1);", "",
            "U22: a bracket's end moves the sequence", FLUSH + "changes_during_the_lookup",
            within="notify_end"),
-    Mutant("remove-keeps-sequence", "ept/region.c", "atomic_add(&ept->sequence, 1);", "",
+    Mutant("remove-keeps-sequence", "ept/leave.c", "atomic_add(&ept->sequence, 1);", "",
            "U23: a fault that looked at the old regions begins again",
-           FLUSH + "changes_during_the_lookup"),
+           FLUSH + "changes_during_the_lookup", within="leave"),
     Mutant("brackets-not-united", "ept/notify.c", "if (atomic_add(&ept->brackets, 1)) {",
            "if (atomic_add(&ept->brackets, 1) && false) {",
            "U22: the range is the union of the open brackets", FLUSH + "brackets_unite"),
@@ -459,7 +459,7 @@ OF_HOST = [unlocked("spin", "&host->lock", "mm/" + file, function, "free lists c
 OF_EPT = [unlocked(kind, "&ept->lock", "ept/" + file, function, rule, "unit/ept_locks:" + test) for
           kind, file, function, rule, test in (
     ("write", "region.c", "region_insert", "regions change alone", "of_an_ept"),
-    ("write", "region.c", "ept_region_remove", "regions change alone", "of_an_ept"),
+    ("write", "leave.c", "ept_region_remove", "regions change alone", "of_an_ept"),
     ("read", "region.c", "ept_region_find", "a region is read whole", "of_an_ept"),
     ("read", "fault.c", "begin", "U21: region and sequence belong together", "of_an_ept"),
     ("read", "fault.c", "map", "U21: what was looked up is compared and mapped under the lock",
@@ -1036,8 +1036,7 @@ EXPLORED = [
            "a CPU that enters for the first time says that it exists", "explore/first_entry"),
     Mutant("explored-table-freed-before-flush", "ept/flush.c", "shoot_down(ept);", "",
            "I8: a table is freed when no CPU can walk it", "explore/flags_table",
-           also=("ept_table_free(ept, table);",
-                 "ept_table_free(ept, table); if (!batch.tables.raw) shoot_down(ept);")),
+           also=("flush_free_tables(ept, &batch);", "flush_free_tables(ept, &batch); shoot_down(ept);")),
     Mutant("tables-freed-unflushed", "ept/flush.c", "shoot_down(ept);", "",
            "I8: a table is freed when no CPU can walk it", "explore/tables_freed"),
     Mutant("explored-no-recheck", "ept/fault.c", RECHECK, "if (false)",
@@ -1072,8 +1071,9 @@ EXPLORED = [
            "atomic_write(&ept->brackets, 0);",
            "U22: the end of an inner bracket frees nothing of the outer",
            "explore/brackets_nest"),
-    Mutant("sequence-before-regions", "ept/region.c", "atomic_add(&ept->sequence, 1);", "",
-           "U23: a fault that looked at the old regions begins again", "explore/fault_remove"),
+    Mutant("sequence-before-regions", "ept/leave.c", "atomic_add(&ept->sequence, 1);", "",
+           "U23: a fault that looked at the old regions begins again", "explore/fault_remove",
+           within="leave"),
     Mutant("map-after-unlock", "ept/fault.c", "enum map_result result = try_map(ept, fault, &planned);",
            "read_unlock(&ept->lock); enum map_result result = try_map(ept, fault, &planned); "
            "read_lock(&ept->lock);",
@@ -1269,7 +1269,7 @@ ADVICE = [
            "for (uint64_t at = start.raw; at < end; at = end) {", "all of the range goes",
            ADVISE + "paged_out_in_parts"),
     Mutant("explored-lazyfree-grown-without-mark", "ept/fault.c",
-           "if (result != MAP_CONFLICT)", "if (result == MAP_FOUND)", "U2: W comes with the folio's mark, for the host's entry knows nothing",
+           "if (result == MAP_INSTALLED || result == MAP_FOUND)", "if (result == MAP_FOUND)", "U2: W comes with the folio's mark, for the host's entry knows nothing",
            "explore/lazyfree_protects", within="install"),
     Mutant("explored-lazyfree-d-forgotten", "mm/table.c",
            "if (pte_dirty(old) && (!anon || content == CONTENT_MOVES))",
@@ -1332,7 +1332,7 @@ CLEANING = [
            "if (!spte_is_leaf(walk.old) || !spte_host_writable(walk.old))",
            "if (!spte_is_leaf(walk.old))", "what is read-only already costs no shootdown",
            PROTECT + "only_what_was_writable_costs"),
-    Mutant("grown-without-mark", "ept/fault.c", "if (result != MAP_CONFLICT)", "if (result == MAP_FOUND)",
+    Mutant("grown-without-mark", "ept/fault.c", "if (result == MAP_INSTALLED || result == MAP_FOUND)", "if (result == MAP_FOUND)",
            "U2: W comes with the folio's mark", PROTECT + "next_store_marks_again",
            within="install"),
     Mutant("grown-at-any-level", "ept/map.c", "return judge(found, leaf, access);",
@@ -1501,4 +1501,4 @@ IN_PLACE = [
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
-         POLICIES + LOGS + PAIRS)
+         POLICIES + LOGS + PAIRS + LEAVING)

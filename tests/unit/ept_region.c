@@ -1,4 +1,6 @@
 /* Regions: what may be one, finding, removing, guest memory for devices. */
+#include "ept/age.h"
+#include "ept/leave.h"
 #include "tests/unit/ept_fixture.h"
 
 #define GUEST_FRAMES (UINT64_C(1) << 36)
@@ -117,6 +119,305 @@ static void remove_unmaps(void **state)
 	assert_int_equal(stats()->flushes, 2);
 }
 
+/* ------------------------------------------------------------------ out of use, then apart */
+
+/* The entry of that level that leads to the guest address, as it stands in the tree. */
+static spte_slot_t *slot_of(uint64_t address, unsigned level)
+{
+	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
+
+	while (ept_walk_next(&walk))
+		if (walk.level == level)
+			return walk.slot;
+	fail_msg("no entry of level %u", level);
+	return NULL;
+}
+
+static struct { unsigned kicks; pfn_t table; } midway;
+
+/* Between the detaching and the shootdown: ept->lock is held. */
+static void look_midway(unsigned cpu) NOT_CHECKED
+{
+	spte_t top = slot_read(slot_of(2 * MIB, LEVEL_2M));
+
+	(void)cpu;
+	midway.kicks++;
+	check(spte_is_dead(top) && !(top.bits & SPTE_RIGHTS));
+	check(spte_dead_table(top).raw == midway.table.raw);
+	/* A processor that still walks there finds what it did: its D is not lost (U12). */
+	check(spte_dirty(slot_read(&table_slots(midway.table)[1])));
+	check(atomic_read(&ept->leaving_count) == 1 && !ept->region_count && leave_holds(ept, gfn(512)));
+	check(!stats()->zapped[0]);
+}
+
+static void u28_one_flush_then_apart(void **state)
+{
+	(void)state;
+	lend(4 * MIB, LEVEL_4K);
+	store_on(1, 2 * MIB + PAGE_SIZE, 1);
+	store_on(2, PAGE_SIZE, 1);
+	midway.table = spte_frame(slot_read(slot_of(2 * MIB, LEVEL_2M)));
+	midway.kicks = 0;
+	at_kick = look_midway;
+	assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK);
+	at_kick = NULL;
+	assert_int_equal(midway.kicks, 2);
+	assert_int_equal(stats()->flushes, 1);
+	assert_int_equal(stats()->zapped[0], 2);
+	assert_int_equal(stats()->tables_freed, 2);
+	assert_int_equal(atomic_read(&ept->leaving_count), 0);
+	assert_int_equal(slot_read(slot_of(2 * MIB, LEVEL_2M)).bits, 0);
+}
+
+/* Tables of each level, dead with all that is below, and leaves of each size. */
+static void u28_every_level(void **state)
+{
+	static const struct { uint64_t start, bytes; unsigned level, tables; } cases[] = {
+		{ 0, GIB, LEVEL_4K, 2 }, { 0, GIB, LEVEL_2M, 1 },
+		{ 2 * MIB, GIB, LEVEL_2M, 0 }, { 512 * GIB, 512 * GIB, LEVEL_2M, 3 },
+		{ 511 * GIB, 2 * GIB, LEVEL_4K, 4 }, { 0, 6 * MIB + PAGE_SIZE, LEVEL_4K, 2 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		uint64_t start = cases[i].start, bytes = cases[i].bytes, leaves = 0;
+
+		open_ept(64, (struct ept_caps){ .max_level = LEVEL_1G, .accessed_dirty = true });
+		map_host(BACKING, bytes, cases[i].level);
+		add_region(start >> PAGE_SHIFT, bytes >> PAGE_SHIFT, BACKING, cases[i].level);
+		/* The first page, the last, and one in the middle. */
+		for (uint64_t at = 0; at <= bytes - PAGE_SIZE; at += (bytes - PAGE_SIZE) / 2 & PAGE_MASK) {
+			assert_int_equal(fault(start + at, ACCESS_WRITE), FAULT_FIXED);
+			leaves++;
+		}
+		uint64_t tables = stats()->tables_allocated;
+
+		assert_int_equal(ept_region_remove(ept, gfn(start >> PAGE_SHIFT)), STATUS_OK);
+		assert_int_equal(stats()->zapped[cases[i].level - 1], leaves);
+		assert_int_equal(stats()->flushes, 1);
+		assert_true(stats()->tables_freed >= cases[i].tables &&
+			    stats()->tables_freed <= tables);
+		assert_int_equal(level_at(start), 0);
+		close_ept(NULL);
+	}
+}
+
+/* The host asks in a bracket; what only a leaf out of use knows it must have been told (I4). */
+static void bracket_midway(unsigned cpu) NOT_CHECKED
+{
+	const struct mm_range range = { .start = hva(BACKING + 2 * MIB), .event = EVENT_CLEAR,
+					.end = hva(BACKING + 2 * MIB + PAGE_SIZE) };
+
+	(void)cpu;
+	midway.kicks++;
+	leave_tell(ept, range.start, range.end);
+	check(folio_dirty(arena.host, host_frame(BACKING + 2 * MIB)));
+	check(!folio_dirty(arena.host, host_frame(BACKING)));
+	check(!slot_read(slot_of(2 * MIB, LEVEL_2M)).bits);
+	check(spte_is_dead(slot_read(slot_of(0, LEVEL_2M))));
+	/* Twice is as good as once. */
+	leave_tell(ept, range.start, range.end);
+}
+
+static void i4_told_while_a_region_leaves(void **state)
+{
+	(void)state;
+	for (enum ept_policy policy = EPT_POLICY_ZAP; policy <= EPT_POLICY_BATCH; policy++) {
+		if (policy == EPT_POLICY_RFC)
+			continue;
+		open_small(NULL);
+		ept_set_policy(ept, policy);
+		lend(4 * MIB, LEVEL_4K);
+		store_on(1, 2 * MIB, 1);
+		store_on(1, 0, 1);
+		midway.kicks = 0;
+		at_kick = bracket_midway;
+		assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK);
+		at_kick = NULL;
+		assert_int_equal(midway.kicks, 1);
+		assert_true(folio_dirty(arena.host, host_frame(BACKING)));
+		assert_int_equal(stats()->zapped[0], 2);
+		close_ept(NULL);
+	}
+}
+
+/* U10: whoever meets a frozen entry goes away, and comes again. */
+static void u10_faults_leave_frozen_entries(void **state) NOT_CHECKED
+{
+	(void)state;
+	lend(2 * MIB, LEVEL_4K);
+	for (unsigned level = LEVEL_4K; level <= LEVEL_1G; level++) {
+		store_on(1, 0, 1);
+		all_leave();
+		spte_slot_t *slot = slot_of(0, level);
+		spte_t old = slot_freeze(slot);
+		uint64_t mapped = stats()->mapped[0];
+
+		assert_true(spte_is_frozen(slot_read(slot)) && !spte_present(spte_frozen()));
+		assert_int_equal(spte_frozen().bits & (SPTE_RIGHTS | SPTE_FRAME), 0);
+		for (unsigned access = ACCESS_READ; access <= ACCESS_WRITE; access++) {
+			assert_int_equal(fault(0, access), FAULT_RETRY);
+			assert_true(spte_is_frozen(slot_read(slot)));
+		}
+		assert_int_equal(stats()->mapped[0], mapped);
+		/* Aging and a bracket have no business there either. */
+		assert_false(ept_clear_young(ept, hva(BACKING), hva(BACKING + PAGE_SIZE)));
+		assert_true(spte_is_frozen(slot_read(slot)));
+		assert_true(panics(ept_verify(ept), "frozen, and nobody is at it"));
+		write_unlock(&ept->lock);
+		slot_thaw(slot, old);
+		assert_int_equal(fault(0, ACCESS_READ), FAULT_SPURIOUS);
+	}
+}
+
+/* U13: found frozen, it is waited for; here the other CPU is done when this one looks again. */
+static spte_slot_t *frozen_slot;
+static unsigned looks;
+
+static void thaw_it(void)
+{
+	looks++;
+	if (spte_is_frozen(slot_read(frozen_slot)))
+		slot_thaw(frozen_slot, spte_empty());
+}
+
+static void u13_a_frozen_entry_is_waited_for(void **state)
+{
+	(void)state;
+	lend(2 * MIB, LEVEL_4K);
+	store_on(1, 0, 1);
+	all_leave();
+	frozen_slot = slot_of(0, LEVEL_4K);
+	looks = 0;
+	assert_true(spte_is_leaf(slot_freeze(frozen_slot)));
+	port_look_hook(thaw_it);
+	assert_int_equal(slot_freeze(frozen_slot).bits, 0);
+	port_look_hook(NULL);
+	assert_int_equal(looks, 1);
+	slot_thaw(frozen_slot, spte_empty());
+	/* The leaf went without a word. */
+	atomic_bump(&ept->cpus[0].counts[COUNT_ZAPPED_4K], 1);
+}
+
+/* Its place is taken, and faults there wait, until it is gone. */
+static void u23_the_place_of_one_that_leaves(void **state)
+{
+	struct region region = { gfn(8), 8, hva(BACKING), REGION_READ_WRITE, LEVEL_4K };
+
+	(void)state;
+	map_host(BACKING, MIB, LEVEL_4K);
+	ept->leaving[0] = region;
+	atomic_write(&ept->leaving_count, 1);
+	assert_int_equal(fault(7 * PAGE_SIZE, ACCESS_READ), FAULT_NO_REGION);
+	assert_int_equal(fault(8 * PAGE_SIZE, ACCESS_READ), FAULT_RETRY);
+	assert_int_equal(fault(15 * PAGE_SIZE, ACCESS_READ), FAULT_RETRY);
+	assert_int_equal(fault(16 * PAGE_SIZE, ACCESS_READ), FAULT_NO_REGION);
+	for (uint64_t start = 1; start < 16; start++) {
+		region.start = gfn(start);
+		assert_int_equal(ept_region_add(ept, &region), STATUS_EXISTS);
+	}
+	for (uint64_t i = 1; i < REGIONS_MAX; i++)
+		add_region(8 + 8 * i, 8, BACKING, LEVEL_4K);
+	region.start = gfn(0);
+	assert_int_equal(ept_region_add(ept, &region), STATUS_LIMIT);
+	atomic_write(&ept->leaving_count, 0);
+	assert_int_equal(ept_region_add(ept, &region), STATUS_OK);
+}
+
+static void close_open_bracket(void)
+{
+	looks++;
+	if (atomic_read(&ept->brackets))
+		notify_end(ept);
+}
+
+static void u23_waits_until_no_bracket_is_open(void **state)
+{
+	const struct mm_range range = { .start = hva(0), .end = hva(PAGE_SIZE) };
+
+	(void)state;
+	lend(PAGE_SIZE, LEVEL_4K);
+	for (unsigned i = 0; i < 3; i++) {
+		looks = 0;
+		notify_start(ept, &range);
+		port_look_hook(close_open_bracket);
+		assert_int_equal(i == 0 ? ept_region_set_rights(ept, gfn(0), REGION_READ_ONLY)
+				 : i == 1 ? ept_region_move(ept, gfn(0), gfn(2))
+					  : ept_region_remove(ept, gfn(2)), STATUS_OK);
+		port_look_hook(NULL);
+		assert_int_equal(looks, 1);
+	}
+}
+
+/* ------------------------------------------------------------------ elsewhere, and other rights */
+
+static void move_maps_anew(void **state)
+{
+	(void)state;
+	lend(4 * MIB, LEVEL_4K);
+	store_on(1, 2 * MIB + 8, 77);
+	assert_int_equal(ept_region_move(ept, gfn(0), gfn(4096)), STATUS_OK);
+	assert_int_equal(stats()->zapped[0], 1);
+	assert_int_equal(stats()->flushes, 1);
+	assert_int_equal(fault(2 * MIB, ACCESS_READ), FAULT_NO_REGION);
+	assert_int_equal(load_on(1, 18 * MIB + 8), 77);
+	all_leave();
+	ept_verify(ept);
+	/* By less than its length, and back. */
+	assert_int_equal(ept_region_move(ept, gfn(4096), gfn(4097)), STATUS_OK);
+	assert_int_equal(load_on(1, 18 * MIB + PAGE_SIZE + 8), 77);
+	all_leave();
+	assert_int_equal(ept_region_move(ept, gfn(4097), gfn(0)), STATUS_OK);
+	assert_int_equal(load_on(1, 2 * MIB + 8), 77);
+}
+
+static void move_stays_where_it_must(void **state)
+{
+	const struct log_options log = { .kind = LOG_WRITE_PROTECT };
+	struct region found;
+
+	(void)state;
+	lend(2 * MIB, LEVEL_4K);
+	map_host(BACKING + GIB, PAGE_SIZE, LEVEL_4K);
+	add_region(1024, 1, BACKING + GIB, LEVEL_4K);
+	store_on(1, 8, 77);
+	all_leave();
+	assert_int_equal(ept_region_move(ept, gfn(1), gfn(2048)), STATUS_NOT_FOUND);
+	assert_int_equal(ept_region_move(ept, gfn(0), gfn(1000)), STATUS_EXISTS);
+	assert_int_equal(ept_region_move(ept, gfn(0), gfn(GUEST_FRAMES - 511)), STATUS_BAD_RANGE);
+	assert_int_equal(ept_region_find(ept, gfn(511), &found), STATUS_OK);
+	assert_int_equal(load_on(1, 8), 77);
+	all_leave();
+	assert_int_equal(ept_log_enable(ept, gfn(0), &log), STATUS_OK);
+	assert_int_equal(ept_region_move(ept, gfn(0), gfn(2048)), STATUS_EXISTS);
+	assert_int_equal(level_at(0), LEVEL_4K);
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	assert_int_equal(ept_region_move(ept, gfn(0), gfn(2048)), STATUS_OK);
+}
+
+static void rights_go_and_come(void **state)
+{
+	unsigned level;
+
+	(void)state;
+	lend(2 * PAGE_SIZE, LEVEL_4K);
+	store_on(1, 8, 77);
+	assert_int_equal(ept_region_set_rights(ept, gfn(1), REGION_READ_ONLY), STATUS_NOT_FOUND);
+	assert_int_equal(ept_region_set_rights(ept, gfn(0), REGION_READ_ONLY), STATUS_OK);
+	assert_int_equal(kicked[1], 1);
+	assert_int_equal(stats()->flushes, 1);
+	assert_int_equal(leaf_at(0, &level).bits & SPTE_WRITE_BITS, 0);
+	assert_int_equal(load_on(1, 8), 77);
+	assert_int_equal(stats()->zapped[0], 0);
+	all_leave();
+	ept_verify(ept);
+	assert_int_equal(fault(8, ACCESS_WRITE), FAULT_READ_ONLY);
+	assert_int_equal(ept_region_set_rights(ept, gfn(0), REGION_READ_WRITE), STATUS_OK);
+	assert_int_equal(stats()->flushes, 1);
+	store_on(1, 8, 78);
+	assert_int_equal(stats()->made_writable, 1);
+}
+
 static void devices(void **state)
 {
 	static char wrote[3 * PAGE_SIZE], read[3 * PAGE_SIZE];
@@ -171,6 +472,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(remove_unmaps),
+		ept_test(u28_one_flush_then_apart), cmocka_unit_test(u28_every_level),
+		cmocka_unit_test(i4_told_while_a_region_leaves),
+		ept_test(u10_faults_leave_frozen_entries), ept_test(u13_a_frozen_entry_is_waited_for),
+		ept_test(u23_the_place_of_one_that_leaves), ept_test(u23_waits_until_no_bracket_is_open),
+		ept_test(move_maps_anew), ept_test(move_stays_where_it_must),
+		ept_test(rights_go_and_come),
 		ept_test(devices), ept_test(devices_and_guest),
 	};
 
