@@ -11,7 +11,7 @@
 #include "tests/bench/work.h"
 #include "tests/host/arena.h"
 
-enum { HOST_MIB = 4096, PAGES = 4096 };
+enum { HOST_MIB = 4096, PAGES = 2048 };
 
 static uint64_t pages_of(const struct workload *of, uint64_t pages)
 {

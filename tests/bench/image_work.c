@@ -4,7 +4,7 @@
 #include "tests/bench/work.h"
 #include "tests/tap.h"
 
-enum { PAGES = 4096, PAGES_TESTED = 512 };
+enum { PAGES = 2048, PAGES_TESTED = 512 };
 
 static void report(const struct workload *of, enum ept_policy policy,
 		   const struct work_result *result)

@@ -30,7 +30,7 @@ WORK = variables.ROOT / "build/bench/work"
 JSON_FILE = variables.ROOT / "build/bench.json"
 SMALL_MIB, LARGE_MIB = 64, 65536
 SCALE_MOST = 1.1		# large to small, and back
-WORK_PAGES, SMOKE_PAGES = 4096, 512
+WORK_PAGES, SMOKE_PAGES = 2048, 512	# the first as in image_work.c
 ALL = 262144
 HEADLINES = {"split": {"zap": (ALL, ALL), "rfc": (1, ALL), "map": (1, 1), "batch": (1, 1),
                        "pte": (0, 0)},
