@@ -17,25 +17,20 @@
 	.text
 
 /*
- * RDI: vCPU, RSI: this CPU's `kicked`, DL: launched. EAX: ENTRY_... Keeps RBP, RSP, RDI only: its
- * one caller (vcpu_enter) tells the compiler, which then saves what it must and nothing twice.
+ * RDI: vCPU, RSI: this CPU's `kicked`. CF and ZF clear: the guest was entered and left. Keeps RBP and
+ * RSP only: its one caller (vcpu_enter) tells the compiler.
  */
 	.global vmx_enter
 	.type vmx_enter, @function
 vmx_enter:
 	push	%rbp
-	push	%rdi
-	cmp	%rsp, ENTRY_HOST_RSP(%rdi)
-	je	vmx_entry_window_start
-	mov	%rsp, ENTRY_HOST_RSP(%rdi)
-	mov	$ENTRY_HOST_RSP_FIELD, %eax
-	vmwrite	%rsp, %rax
+	mov	%rsp, ENTRY_HOST_STACK(%rdi)
 
 	.global vmx_entry_window_start, vmx_entry_window_end, vmx_entry_abort
 vmx_entry_window_start:
 	cmpl	$0, (%rsi)
 	jne	vmx_entry_abort
-	test	%dl, %dl		/* no instruction up to the jump writes flags */
+	cmpb	$0, ENTRY_LAUNCHED(%rdi)	/* no instruction up to the jump writes flags */
 	mov	ENTRY_REG(0)(%rdi), %rax
 	mov	ENTRY_REG(1)(%rdi), %rcx
 	mov	ENTRY_REG(2)(%rdi), %rdx
@@ -51,47 +46,45 @@ vmx_entry_window_start:
 	mov	ENTRY_REG(14)(%rdi), %r14
 	mov	ENTRY_REG(15)(%rdi), %r15
 	mov	ENTRY_REG(7)(%rdi), %rdi
-	jz	1f
+	je	1f
 	vmresume
 	jmp	2f			/* an NMI here retries what failed, and it fails again */
 1:	vmlaunch
 vmx_entry_window_end:
-2:	mov	$ENTRY_FAIL_INVALID, %eax
-	jc	3f
-	mov	$ENTRY_FAIL_VALID, %eax
-3:	pop	%rdi
-	pop	%rbp
+2:	pop	%rbp			/* it failed: CF or ZF is set */
 	ret
 
 vmx_entry_abort:
-	mov	$ENTRY_KICKED, %eax
-	pop	%rdi
+	stc
 	pop	%rbp
 	ret
 
-/* HOST_RIP. RSP is HOST_RSP; every other general register is the guest's. */
+/*
+ * HOST_RIP. RSP is HOST_RSP: behind the vCPU's registers, which are pushed down on their places, the
+ * last one first; the general registers are the guest's. Interrupts are off, an NMI and a machine
+ * check have stacks of their own. Flags are clear (SDM "Loading Host RIP, RSP, SSP, and RFLAGS"), and
+ * stay so.
+ */
 	.global vmx_exit
 vmx_exit:
+	push	%r15
+	push	%r14
+	push	%r13
+	push	%r12
+	push	%r11
+	push	%r10
+	push	%r9
+	push	%r8
 	push	%rdi
-	mov	8(%rsp), %rdi
-	mov	%rax, ENTRY_REG(0)(%rdi)
-	mov	%rcx, ENTRY_REG(1)(%rdi)
-	mov	%rdx, ENTRY_REG(2)(%rdi)
-	mov	%rbx, ENTRY_REG(3)(%rdi)
-	mov	%rbp, ENTRY_REG(5)(%rdi)
-	mov	%rsi, ENTRY_REG(6)(%rdi)
-	mov	%r8, ENTRY_REG(8)(%rdi)
-	mov	%r9, ENTRY_REG(9)(%rdi)
-	mov	%r10, ENTRY_REG(10)(%rdi)
-	mov	%r11, ENTRY_REG(11)(%rdi)
-	mov	%r12, ENTRY_REG(12)(%rdi)
-	mov	%r13, ENTRY_REG(13)(%rdi)
-	mov	%r14, ENTRY_REG(14)(%rdi)
-	mov	%r15, ENTRY_REG(15)(%rdi)
-	pop	ENTRY_REG(7)(%rdi)
-	pop	%rdi
+	push	%rsi
+	push	%rbp
+	push	%rax			/* RSP's place: it is in the VMCS */
+	push	%rbx
+	push	%rdx
+	push	%rcx
+	push	%rax
+	mov	ENTRY_HOST_STACK(%rsp), %rsp
 	pop	%rbp
-	xor	%eax, %eax		/* ENTRY_EXITED */
 	ret
 	.size vmx_enter, . - vmx_enter
 

@@ -76,17 +76,9 @@ void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted)
 	vcpu->primary = primary;
 }
 
-/*
- * SDM "Information for VM Exits That Occur During Event Delivery": what was being delivered when
- * an EPT violation or the like came in between is lost unless the next entry delivers it. In real
- * mode the field has no error code, says the SDM; Bochs gives one.
- */
-void vcpu_requeue_event(void)
+/* In real mode the field has no error code, says the SDM; Bochs gives one. */
+void vcpu_requeue(uint32_t event)
 {
-	uint32_t event = (uint32_t)vmcs_read(VMCS_VECTORING_EVENT);
-
-	if (!(event & EVENT_VALID))
-		return;
 	write_event(event & 0x80000fff,		/* bit 12 is undefined */
 		    (uint32_t)vmcs_read(VMCS_VECTORING_ERROR_CODE));
 	if ((event >> 8 & 7) >= TYPE_SOFT_INTERRUPT)

@@ -9,28 +9,29 @@
 
 #define ENTRY_FAILED (UINT32_C(1) << 31)
 
-enum { QUALIFIED = 1, LENGTH = 2, DETAIL = 4, BOTH = QUALIFIED | LENGTH };
+enum { LENGTH = EXIT_LENGTH, QUALIFIED = EXIT_QUALIFIED, DETAIL = EXIT_DETAIL, OURS = EXIT_OURS };
+enum { BOTH = QUALIFIED | LENGTH };
 
 /* SDM appendix "VMX Basic Exit Reasons". */
-static const struct { uint8_t kind, fields; } reasons[] = {
-	[0] = { EXIT_EXCEPTION, QUALIFIED | DETAIL },	/* or NMI: EXIT_KICK */
+const struct exit_row exit_rows[EXIT_ROWS] = {
+	[0] = { EXIT_EXCEPTION, OURS | QUALIFIED | DETAIL },	/* or NMI: EXIT_KICK */
 	[1] = { EXIT_INTERRUPT, 0 },
 	[2] = { EXIT_TRIPLE_FAULT, 0 },
-	[3] = { EXIT_OTHER, 0 },		/* INIT signal */
-	[4] = { EXIT_OTHER, QUALIFIED },	/* start-up IPI */
-	[5] = { EXIT_OTHER, 0 },
-	[6] = { EXIT_OTHER, 0 },
+	[3] = { EXIT_OTHER, OURS },		/* INIT signal */
+	[4] = { EXIT_OTHER, OURS | QUALIFIED },	/* start-up IPI */
+	[5] = { EXIT_OTHER, OURS },
+	[6] = { EXIT_OTHER, OURS },
 	[7] = { EXIT_IRQ_WINDOW, 0 },
-	[8] = { EXIT_OTHER, 0 },		/* NMI window */
-	[9] = { EXIT_OTHER, BOTH },		/* task switch */
+	[8] = { EXIT_OTHER, OURS },		/* NMI window */
+	[9] = { EXIT_OTHER, OURS | BOTH },		/* task switch */
 	[10] = { EXIT_CPUID, LENGTH },
 	[11] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* GETSEC */
 	[12] = { EXIT_HLT, LENGTH },
-	[13] = { EXIT_OTHER, LENGTH },		/* INVD */
-	[14] = { EXIT_OTHER, BOTH },
-	[15] = { EXIT_OTHER, LENGTH },		/* RDPMC */
-	[16] = { EXIT_OTHER, LENGTH },
-	[17] = { EXIT_OTHER, LENGTH },
+	[13] = { EXIT_OTHER, OURS | LENGTH },		/* INVD */
+	[14] = { EXIT_OTHER, OURS | BOTH },
+	[15] = { EXIT_OTHER, OURS | LENGTH },		/* RDPMC */
+	[16] = { EXIT_OTHER, OURS | LENGTH },
+	[17] = { EXIT_OTHER, OURS | LENGTH },
 	[18] = { EXIT_VMCALL, LENGTH },
 	[19] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* VMCLEAR ... VMXON */
 	[20] = { EXIT_INVALID_INSTRUCTION, LENGTH },
@@ -41,31 +42,30 @@ static const struct { uint8_t kind, fields; } reasons[] = {
 	[25] = { EXIT_INVALID_INSTRUCTION, LENGTH },
 	[26] = { EXIT_INVALID_INSTRUCTION, LENGTH },
 	[27] = { EXIT_INVALID_INSTRUCTION, LENGTH },
-	[28] = { EXIT_CR_ACCESS, BOTH | DETAIL },
-	[29] = { EXIT_OTHER, BOTH },		/* MOV DR */
+	[28] = { EXIT_CR_ACCESS, OURS | BOTH | DETAIL },
+	[29] = { EXIT_OTHER, OURS | BOTH },		/* MOV DR */
 	[30] = { EXIT_IO, BOTH | DETAIL },
 	[31] = { EXIT_RDMSR, LENGTH },
 	[32] = { EXIT_WRMSR, LENGTH },
-	[33] = { EXIT_OTHER, QUALIFIED },	/* entry failed: guest state */
-	[34] = { EXIT_OTHER, QUALIFIED },	/* entry failed: MSR loading */
+	[33] = { EXIT_OTHER, OURS | QUALIFIED },	/* entry failed: guest state */
+	[34] = { EXIT_OTHER, OURS | QUALIFIED },	/* entry failed: MSR loading */
 	[36] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* MWAIT */
-	[37] = { EXIT_OTHER, 0 },
+	[37] = { EXIT_OTHER, OURS },
 	[39] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* MONITOR */
-	[40] = { EXIT_OTHER, LENGTH },
-	[41] = { EXIT_OTHER, 0 },		/* machine check during entry */
-	[48] = { EXIT_EPT_VIOLATION, QUALIFIED | DETAIL },
-	[49] = { EXIT_EPT_MISCONFIGURATION, DETAIL },
+	[40] = { EXIT_OTHER, OURS | LENGTH },
+	[41] = { EXIT_OTHER, OURS },		/* machine check during entry */
+	[48] = { EXIT_EPT_VIOLATION, OURS | QUALIFIED | DETAIL },
+	[49] = { EXIT_EPT_MISCONFIGURATION, OURS | DETAIL },
 	[50] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVEPT */
-	[51] = { EXIT_OTHER, LENGTH },
+	[51] = { EXIT_OTHER, OURS | LENGTH },
 	[52] = { EXIT_TIMER, 0 },
 	[53] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVVPID */
-	[54] = { EXIT_OTHER, LENGTH },		/* WBINVD */
+	[54] = { EXIT_OTHER, OURS | LENGTH },		/* WBINVD */
 	[55] = { EXIT_XSETBV, LENGTH },
 	[58] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* INVPCID */
 	[59] = { EXIT_INVALID_INSTRUCTION, LENGTH },	/* VMFUNC */
+	[62] = { EXIT_OTHER, OURS | QUALIFIED },	/* page-modification log full */
 };
-
-enum { REASONS = sizeof reasons / sizeof reasons[0] };
 
 const char *exit_kind_name(enum exit_kind kind)
 {
@@ -134,19 +134,6 @@ static void decode_cr(struct vcpu_exit *out)
 	out->cr.lmsw = (uint16_t)(q >> 16);
 }
 
-/* SDM "Exit Qualification for EPT Violations". The access bits are those of enum access. */
-static void decode_ept_violation(struct vcpu_exit *out)
-{
-	uint64_t q = out->qualification;
-
-	out->ept.address = gpa(vmcs_read(VMCS_GUEST_PHYSICAL));
-	out->ept.access = (enum access)(q & 7);
-	out->ept.allowed = (enum access)(q >> 3 & 7);
-	out->ept.linear_valid = q & 1 << 7;
-	out->ept.table_walk = out->ept.linear_valid && !(q & 1 << 8);
-	out->ept.linear = out->ept.linear_valid ? vmcs_read(VMCS_GUEST_LINEAR) : 0;
-}
-
 static void decode_ept_misconfiguration(struct vcpu_exit *out)
 {
 	out->ept = (struct exit_ept){ .address = gpa(vmcs_read(VMCS_GUEST_PHYSICAL)) };
@@ -161,22 +148,21 @@ static void decode_detail(struct vcpu_exit *out)
 	else if (out->kind == EXIT_CR_ACCESS)
 		decode_cr(out);
 	else if (out->kind == EXIT_EPT_VIOLATION)
-		decode_ept_violation(out);
+		exit_decode_ept_violation(out);
 	else
 		decode_ept_misconfiguration(out);
 }
 
-bool exit_decode(struct vcpu_exit *out)
+bool exit_decode_reason(struct vcpu_exit *out, uint32_t word)
 {
-	uint32_t word = (uint32_t)vmcs_read(VMCS_EXIT_REASON), reason = word & 0xffff;
 	unsigned fields = 0;
 
 	out->kind = EXIT_OTHER;
-	if (__builtin_expect(reason < REASONS, 1)) {
-		out->kind = (enum exit_kind)reasons[reason].kind;
-		fields = reasons[reason].fields;
+	out->reason = word & 0xffff;
+	if (out->reason < EXIT_ROWS) {
+		out->kind = (enum exit_kind)exit_rows[out->reason].kind;
+		fields = exit_rows[out->reason].fields;
 	}
-	out->reason = reason;
 	if (fields & LENGTH)
 		out->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
 	if (fields & QUALIFIED)
@@ -184,4 +170,9 @@ bool exit_decode(struct vcpu_exit *out)
 	if (fields & DETAIL)
 		decode_detail(out);
 	return word & ENTRY_FAILED;
+}
+
+bool exit_decode(struct vcpu_exit *out)
+{
+	return exit_decode_reason(out, (uint32_t)vmcs_read(VMCS_EXIT_REASON));
 }

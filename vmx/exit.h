@@ -42,10 +42,6 @@ struct exit_io {
 struct exit_ept {
 	gpa_t address;
 	enum access access;		/* what the guest tried, or-ed */
-	enum access allowed;		/* what the entry did: bits 3..5 of the qualification */
-	bool linear_valid;		/* `linear` holds the guest linear address */
-	bool table_walk;		/* the access was to a guest paging structure */
-	uint64_t linear;
 };
 
 struct exit_cr {
@@ -67,5 +63,25 @@ struct vcpu_exit {
 		struct { uint8_t vector, type; bool has_error; uint32_t error; } exception;
 	};
 };
+
+/*
+ * What else an EPT violation's qualification says. SDM "Exit Qualification for EPT Violations": what
+ * the entry allows; whether there is a guest linear address (vcpu_exit_linear); whether the access was
+ * to a guest paging structure on the way to it.
+ */
+static inline enum access exit_ept_allowed(const struct vcpu_exit *exit)
+{
+	return (enum access)(exit->qualification >> 3 & 7);
+}
+
+static inline bool exit_ept_linear_valid(const struct vcpu_exit *exit)
+{
+	return exit->qualification & 1 << 7;
+}
+
+static inline bool exit_ept_table_walk(const struct vcpu_exit *exit)
+{
+	return (exit->qualification & 3 << 7) == 1 << 7;
+}
 
 #endif

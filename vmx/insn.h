@@ -114,16 +114,21 @@ static inline uint64_t insn_irq_save(void)
 	return flags;
 }
 
+static inline void insn_irq_on(void) { __asm__ volatile("sti" ::: "memory"); }
+static inline void insn_irq_off(void) { __asm__ volatile("cli" ::: "memory"); }
+
 static inline void insn_irq_restore(uint64_t flags)
 {
 	if (flags & RFLAGS_IF)
-		__asm__ volatile("sti" ::: "memory");
+		insn_irq_on();
 }
 
-/* Takes what interrupts are pending: STI lets the first in only after the next instruction. */
-static inline void insn_irq_window(void)
+static inline uint64_t insn_rdtsc(void)
 {
-	__asm__ volatile("sti; nop; cli" ::: "memory");
+	uint64_t low, high;		/* their upper halves become 0 */
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) :: "memory");
+	return high << 32 | low;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Running a guest: from vcpu_run to the exit that the caller has to answer. Interrupts are off
- * from before ept_enter until after ept_leave; a kick is an NMI (entry.S).
+ * Running a guest: in, out, what it was, who answers, and in again: vcpu_take_turn is the one loop.
+ * Interrupts are off from before ept_enter until after ept_leave; a kick is an NMI (entry.S).
  *
  *	shootdown (ept/flush.c)			this CPU
  *	-----------------------			--------
@@ -26,9 +26,9 @@ enum { REASON_GUEST_STATE = 33, REASON_MSR_LOADING = 34, REASON_MACHINE_CHECK = 
 #define IN_PLACE inline __attribute__((always_inline))
 
 _Static_assert(offsetof(struct vcpu, regs) == ENTRY_REG(0), "entry.S");
-_Static_assert(offsetof(struct vcpu, host_rsp) == ENTRY_HOST_RSP, "entry.S");
-_Static_assert(offsetof(struct vmx_cpu, kicked) == 0, "entry.S");
-_Static_assert(VMCS_HOST_RSP == ENTRY_HOST_RSP_FIELD, "entry.S");
+_Static_assert(offsetof(struct vcpu, host_stack) == ENTRY_HOST_STACK, "entry.S");
+_Static_assert(offsetof(struct vcpu, host_stack) == sizeof(struct vcpu_registers), "entry.S");
+_Static_assert(offsetof(struct vcpu, launched) == ENTRY_LAUNCHED, "entry.S");
 
 /* ------------------------------------------------------------------ what failed */
 
@@ -73,10 +73,10 @@ void vcpu_print(struct vcpu *vcpu)
 	print_segments(vcpu);
 	for (unsigned i = 0; i < 16; i += 4)
 		port_log("  %-3s %016llx %-3s %016llx %-3s %016llx %-3s %016llx",
-			 names[i], (unsigned long long)vcpu->regs[i],
-			 names[i + 1], (unsigned long long)vcpu->regs[i + 1],
-			 names[i + 2], (unsigned long long)vcpu->regs[i + 2],
-			 names[i + 3], (unsigned long long)vcpu->regs[i + 3]);
+			 names[i], (unsigned long long)vcpu->regs.at[i],
+			 names[i + 1], (unsigned long long)vcpu->regs.at[i + 1],
+			 names[i + 2], (unsigned long long)vcpu->regs.at[i + 2],
+			 names[i + 3], (unsigned long long)vcpu->regs.at[i + 3]);
 }
 
 /* SDM "VM-Entry Failures During or After Loading Guest State". */
@@ -111,50 +111,31 @@ static void print_failed_entry(struct vcpu *vcpu, const struct vcpu_exit *exit)
 }
 
 /* The controls and the host's state are ours: that they are wrong is a bug. */
-static void print_failed_instruction(struct vcpu *vcpu, unsigned how)
+static void print_failed_instruction(struct vcpu *vcpu)
 {
 	const char *verb = vcpu->launched ? "VMRESUME" : "VMLAUNCH";
-	uint64_t error = how == ENTRY_FAIL_VALID ? vmcs_instruction_error() : 0;
+	uint64_t error = vmcs_instruction_error();
 
 	port_log("%s failed: %s", verb, vmcs_error_text(error));
-	if (how == ENTRY_FAIL_VALID)
+	if (error)
 		vcpu_print(vcpu);
 }
 
 /* ------------------------------------------------------------------ one entry */
-
-/*
- * The guest gets `ticks`, or less: at most a slice, since an emulated or broken CPU may not
- * report interrupts for as long as the guest has them disabled. SDM "VMX-Preemption Timer".
- */
-static void set_timer(struct vcpu *vcpu, uint64_t ticks)
-{
-	uint64_t granted = ticks && ticks < vcpu->slice ? ticks : vcpu->slice;
-
-	if (granted == vcpu->granted)
-		return;
-	vmcs_write(VMCS_TIMER, granted >> vmx_caps.timer_shift);
-	vcpu->granted = granted;
-}
-
-static void flush_vpid(struct vcpu *vcpu)
-{
-	if (vmx_caps.vpid)
-		vmx_invvpid(vcpu->vpid);
-	vcpu->flush_vpid = false;
-}
 
 /* What an entry needs now and then: stale translations go, the list of stores is switched. */
 static __attribute__((noinline)) void prepare_entry(struct vcpu *vcpu, enum ept_entry entry)
 {
 	enum ept_entry logged = entry & EPT_LOGGED;
 
+	if (vcpu->expected == EXPECT_NOTHING && vmx_caps.vpid)
+		vmx_invvpid(vcpu->vpid);
 	if (entry & EPT_INVALIDATE)
 		vmx_invept(vcpu->vm->eptp);
-	if (logged == vcpu->logged)
-		return;
-	vmcs_write(VMCS_SECONDARY_CONTROLS, vmx_caps.control[SECONDARY] | (logged ? SECONDARY_PML : 0));
-	vcpu->logged = logged;
+	if (logged != vcpu->logged)
+		vmcs_write(VMCS_SECONDARY_CONTROLS,
+			   vmx_caps.control[SECONDARY] | (logged ? SECONDARY_PML : 0));
+	vcpu->logged = vcpu->expected = logged;
 }
 
 static __attribute__((noinline)) void leave_logged(struct vcpu *vcpu)
@@ -166,14 +147,6 @@ static __attribute__((noinline)) void leave_logged(struct vcpu *vcpu)
 		vmcs_write(VMCS_PML_INDEX, EPT_PML_LAST);
 }
 
-static IN_PLACE void enter_ept(struct vcpu *vcpu, struct ept *ept)
-{
-	enum ept_entry entry = ept_enter(ept);
-
-	if (__builtin_expect(entry != vcpu->logged, 0))
-		prepare_entry(vcpu, entry);
-}
-
 static IN_PLACE void leave_ept(struct vcpu *vcpu, struct ept *ept)
 {
 	if (__builtin_expect(vcpu->logged, 0))
@@ -182,20 +155,22 @@ static IN_PLACE void leave_ept(struct vcpu *vcpu, struct ept *ept)
 		ept_leave(ept);
 }
 
-static IN_PLACE unsigned enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
+/* False: the guest was not entered. */
+static IN_PLACE bool enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
 {
 	struct ept *ept = vcpu->vm->ept;
-	unsigned how;
+	enum ept_entry entry = EPT_CLEAN;
+	bool entered;
 
-	if (__builtin_expect(vcpu->flush_vpid, 0))
-		flush_vpid(vcpu);
 	atomic_write(&cpu->kicked, 0);
-	if (ept)
-		enter_ept(vcpu, ept);
-	how = vcpu_enter(vcpu, &cpu->kicked);
-	if (ept)
+	if (__builtin_expect(!!ept, 1))
+		entry = ept_enter(ept);
+	if (__builtin_expect(entry != vcpu->expected, 0))
+		prepare_entry(vcpu, entry);
+	entered = vcpu_enter(vcpu, &cpu->kicked);
+	if (__builtin_expect(!!ept, 1))
 		leave_ept(vcpu, ept);
-	return how;
+	return entered;
 }
 
 /* ------------------------------------------------------------------ what comes back */
@@ -214,91 +189,180 @@ static void handle_nmi(void)
 	__asm__ volatile("int $2" ::: "memory");
 }
 
-/* Kinds with something for vmx to do; the others go to the caller at once. */
-#define OURS (1u << EXIT_KICK | 1u << EXIT_INTERRUPT | 1u << EXIT_TIMER | 1u << EXIT_CR_ACCESS | \
-	      1u << EXIT_EXCEPTION | 1u << EXIT_OTHER | 1u << EXIT_EPT_VIOLATION |               \
-	      1u << EXIT_EPT_MISCONFIGURATION)
+/* What take_turn makes of an exit beside its kind. */
+enum { SETTLED = EXIT_KINDS, BROKEN };
 
-/*
- * A slice is over; so it is after an exit that vmx has answered, since each entry starts the timer
- * anew: a guest that does nothing but exit would go on for ever. True when there is another slice.
- */
-static bool next_slice(struct vcpu *vcpu, uint64_t *left)
-{
-	insn_irq_window();
-	if (*left && *left <= vcpu->slice)
-		return false;
-	*left -= *left ? vcpu->slice : 0;
-	set_timer(vcpu, *left);
-	return true;
-}
-
-/* True when the guest shall go on. *left: ticks that it may still run; 0 without a limit. */
+/* Exits of which vmx has something to do, and those that are none. */
 static __attribute__((noinline))
-bool settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint64_t *left)
+unsigned settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint32_t reason)
 {
+	if (exit_decode_reason(exit, reason)) {
+		print_failed_entry(vcpu, exit);
+		return exit->kind;
+	}
+	vcpu->launched = true;
 	if (exit->kind == EXIT_KICK) {
 		handle_nmi();
-		return false;
+		return EXIT_KICK;
 	}
-	if (exit->kind == EXIT_INTERRUPT) {
-		insn_irq_window();
-		return false;
-	}
-	if (exit->kind != EXIT_TIMER) {
-		vcpu_requeue_event();
-		if (!intercept_exit(vcpu, exit))
-			return false;
-		exit->kind = EXIT_TIMER;
-	}
-	return next_slice(vcpu, left);
+	if (exit->reason >= EXIT_ROWS || !(exit_rows[exit->reason].fields & EXIT_OURS))
+		return exit->kind;
+	vcpu_requeue_event();
+	return intercept_exit(vcpu, exit) ? (unsigned)SETTLED : exit->kind;
 }
 
-static IN_PLACE enum status run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
+/* An entry that was none: kicked, or wrong by the host's doing. */
+static __attribute__((noinline))
+unsigned not_entered(struct vcpu *vcpu, struct vmx_cpu *cpu, struct vcpu_exit *exit)
+{
+	if (!atomic_read(&cpu->kicked)) {
+		print_failed_instruction(vcpu);
+		return BROKEN;
+	}
+	*exit = (struct vcpu_exit){ .kind = EXIT_KICK };
+	return EXIT_KICK;
+}
+
+/*
+ * One entry and its exit: the kind that is to be answered, or one of the two above. Most exits are of
+ * an instruction of which nothing but its length is to be known, or EPT violations.
+ */
+static IN_PLACE unsigned run_once(struct vcpu *vcpu, struct vmx_cpu *cpu, struct vcpu_exit *exit)
+{
+	struct exit_row row;
+	uint32_t reason;
+
+	if (__builtin_expect(!enter_once(vcpu, cpu), 0))
+		return not_entered(vcpu, cpu, exit);
+	reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
+	if (__builtin_expect(reason >= EXIT_ROWS, 0))
+		return settle(vcpu, exit, reason);
+	row = exit_rows[reason];
+	exit->kind = (enum exit_kind)row.kind;
+	if (__builtin_expect(row.fields == EXIT_LENGTH, 1)) {
+		exit->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
+	} else if (row.kind == EXIT_EPT_VIOLATION) {
+		exit_decode_ept_violation(exit);
+		vcpu_requeue_event();
+	} else {
+		return settle(vcpu, exit, reason);
+	}
+	exit->reason = reason;
+	vcpu->launched = true;
+	return row.kind;
+}
+
+/* Interrupts that came meanwhile, EXIT_INTERRUPT's among them, are taken before the answer. */
+static IN_PLACE void answer(struct vcpu *vcpu, struct vcpu_turn *turn, struct vcpu_exit *exit,
+			    unsigned kind)
+{
+	enum vcpu_go go;
+
+	atomic_bump(&turn->exits[kind], 1);
+	insn_irq_on();
+	go = turn->answers[kind](turn, exit);
+	insn_irq_off();
+	vcpu_load(vcpu);	/* the answer may have been about another vCPU */
+	if (__builtin_expect(go == VCPU_PAST, 1))
+		skip_instruction(exit->length);
+}
+
+/* ------------------------------------------------------------------ a turn */
+
+/* TSC ticks until then; none, or less, when it is past. */
+static IN_PLACE int64_t left_until(struct vcpu_turn *turn)
+{
+	uint64_t now = insn_rdtsc();
+
+	return (int64_t)(atomic_read(&turn->until) - now);
+}
+
+/* SDM "VMX-Preemption Timer". The time that answers take is the guest's, too. */
+static IN_PLACE void set_timer(int64_t ticks)
+{
+	vmcs_write(VMCS_TIMER, (uint64_t)ticks >> vmx_caps.timer_shift);
+}
+
+/* Interrupts are off. False: the VMCS is wrong by the host's doing. */
+static bool take_turn(struct vcpu *vcpu, struct vcpu_turn *turn)
 {
 	struct vmx_cpu *cpu = vmx_this_cpu();
+	struct vcpu_exit exit;
+	int64_t left;
 
-	set_timer(vcpu, ticks);
+	vcpu_load(vcpu);
+	vcpu_turn_until(turn, insn_rdtsc() + vcpu->slice);
+	left = left_until(turn);
+	set_timer(left > 0 ? left : 0);
 	for (;;) {
-		unsigned how = enter_once(vcpu, cpu);
+		unsigned kind = run_once(vcpu, cpu, &exit);
 
-		if (__builtin_expect(how == ENTRY_KICKED, 0)) {
-			*out = (struct vcpu_exit){ .kind = EXIT_KICK };
-			return STATUS_OK;
-		}
-		if (__builtin_expect(how != ENTRY_EXITED, 0)) {
-			print_failed_instruction(vcpu, how);
-			out->kind = EXIT_KINDS;
-			return STATUS_BAD_FORMAT;
-		}
-		if (__builtin_expect(exit_decode(out), 0)) {
-			print_failed_entry(vcpu, out);
-			return STATUS_BAD_FORMAT;
-		}
-		vcpu->launched = true;
-		if (!(OURS >> out->kind & 1) || !settle(vcpu, out, &ticks))
-			return STATUS_OK;
+		if (__builtin_expect(kind < EXIT_KINDS, 1))
+			answer(vcpu, turn, &exit, kind);
+		else if (kind == BROKEN)
+			return false;
+		left = left_until(turn);
+		if (__builtin_expect(left <= 0, 0))
+			return true;
+		set_timer(left);
 	}
 }
 
-/* Both are whole, not one in terms of the other: each call counts on the way of an exit. */
-enum status vcpu_run_checked(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
+void vcpu_take_turn(struct vcpu *vcpu, struct vcpu_turn *turn)
 {
 	uint64_t flags = insn_irq_save();
-	enum status status;
 
-	vcpu_load(vcpu);
-	status = run(vcpu, ticks, out);
+	if (!take_turn(vcpu, turn))
+		port_panic("the VM entry above can't have failed by the guest's doing");
 	insn_irq_restore(flags);
-	return status;
+}
+
+/* ------------------------------------------------------------------ to the next exit */
+
+struct one_exit { struct vcpu_turn turn; struct vcpu_exit *out; };
+
+static enum vcpu_go hand_over(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	*((struct one_exit *)turn)->out = *exit;
+	atomic_write(&turn->until, 0);
+	return VCPU_AGAIN;
+}
+
+/* False: the VMCS is wrong by the host's doing. */
+static bool run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
+{
+	static vcpu_answer *const answers[EXIT_KINDS] = { [0 ... EXIT_KINDS - 1] = hand_over };
+	struct one_exit one = { .turn.answers = answers, .out = out };
+	uint64_t flags = insn_irq_save(), end = ticks ? insn_rdtsc() + ticks : UINT64_MAX;
+	bool entered;
+
+	/* A turn may end without an exit that is the caller's, and before its time. */
+	do {
+		*out = (struct vcpu_exit){ .kind = EXIT_TIMER };
+		atomic_write(&one.turn.until, end);
+		entered = take_turn(vcpu, &one.turn);
+	} while (entered && out->kind == EXIT_TIMER && insn_rdtsc() < end);
+	insn_irq_restore(flags);
+	return entered;
 }
 
 void vcpu_run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 {
-	uint64_t flags = insn_irq_save();
-
-	vcpu_load(vcpu);
-	if (__builtin_expect(run(vcpu, ticks, out) != STATUS_OK && out->kind != EXIT_OTHER, 0))
+	if (!run(vcpu, ticks, out))
 		port_panic("the VM entry above can't have failed by the guest's doing");
-	insn_irq_restore(flags);
+}
+
+/* These reasons stand for nothing else. */
+static bool is_failed_entry(const struct vcpu_exit *exit)
+{
+	return exit->kind == EXIT_OTHER &&
+	       (exit->reason == REASON_GUEST_STATE || exit->reason == REASON_MSR_LOADING ||
+		exit->reason == REASON_MACHINE_CHECK);
+}
+
+enum status vcpu_run_checked(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
+{
+	bool entered = run(vcpu, ticks, out);
+
+	return entered && !is_failed_entry(out) ? STATUS_OK : STATUS_BAD_FORMAT;
 }

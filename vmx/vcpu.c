@@ -165,7 +165,7 @@ static void arrive(struct vcpu *vcpu, unsigned here)
 		return;
 	write_host_state();
 	vcpu->host_cpu = here;
-	vcpu->flush_vpid = true;
+	vcpu->expected = EXPECT_NOTHING;
 	if (!vcpu->vm->ept)
 		vmx_invept(vcpu->vm->eptp);	/* with an ept, ept_enter says when */
 }

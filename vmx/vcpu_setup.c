@@ -48,6 +48,7 @@ static void setup_controls(struct vcpu *vcpu)
 	vmcs_write(VMCS_CR0_MASK, vcpu_cr0_owned());
 	vmcs_write(VMCS_CR4_MASK, vcpu_cr4_owned());
 	vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit);
+	vmcs_write(VMCS_HOST_RSP, (uint64_t)&vcpu->host_stack);
 	if (vmx_caps.vpid)
 		vmcs_write(VMCS_VPID, vcpu->vpid);
 	if (!vmx_caps.pml)

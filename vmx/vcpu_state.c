@@ -12,8 +12,6 @@
  * machine check while it is clear shuts the machine down. The guest only believes that it has it.
  */
 #define CR4_GUEST (UINT64_C(0x00370fff) & ~CR4_MCE)
-#define RFLAGS_TF (UINT64_C(1) << 8)
-#define PENDING_BS (UINT64_C(1) << 14)
 
 /*
  * Always 1, or always 0, while a guest runs, apart from PE and PG, which an unrestricted guest
@@ -38,50 +36,28 @@ static enum vmcs_field register_field(enum vcpu_reg reg)
 	return reg == REG_RIP ? VMCS_GUEST_RIP : VMCS_GUEST_RFLAGS;
 }
 
-static bool in_memory(enum vcpu_reg reg)
+uint64_t vcpu_vmcs_reg(struct vcpu *vcpu, enum vcpu_reg reg)
 {
-	return reg < REG_RIP && reg != REG_RSP;
-}
-
-uint64_t vcpu_reg(struct vcpu *vcpu, enum vcpu_reg reg)
-{
-	if (in_memory(reg))
-		return vcpu->regs[reg];
 	vcpu_load(vcpu);
 	return vmcs_read(register_field(reg));
 }
 
-void vcpu_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t value)
+void vcpu_set_vmcs_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t value)
 {
-	if (in_memory(reg)) {
-		vcpu->regs[reg] = value;
-		return;
-	}
 	vcpu_load(vcpu);
 	vmcs_write(register_field(reg), value);
 }
 
-/*
- * EIP wraps outside 64-bit mode: SDM "Checks on Guest RIP, RFLAGS, and SSP" refuses bits 63:32
- * there. The shadow of STI and MOV SS lasts for one instruction: this one. A guest that steps by TF
- * gets its #DB after this one too.
- */
+uint64_t vcpu_exit_linear(struct vcpu *vcpu)
+{
+	vcpu_load(vcpu);
+	return vmcs_read(VMCS_GUEST_LINEAR);
+}
+
 void vcpu_skip(struct vcpu *vcpu, uint32_t length)
 {
-	uint64_t old, next, blocking;
-
 	vcpu_load(vcpu);
-	old = vmcs_read(VMCS_GUEST_RIP);
-	next = old + length;
-	if ((old ^ next) >> 32 && !(vmcs_read(VMCS_GUEST_CS_ACCESS) & 1 << 13))
-		next &= UINT32_MAX;
-	vmcs_write(VMCS_GUEST_RIP, next);
-	blocking = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
-	if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
-		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
-			   blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
-	if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
-		vmcs_write(VMCS_GUEST_PENDING_DEBUG, PENDING_BS);
+	skip_instruction(length);
 }
 
 /* ------------------------------------------------------------------ control registers */
@@ -120,7 +96,7 @@ void vcpu_sync_paging(struct vcpu *vcpu)
 	}
 	vmcs_write(VMCS_GUEST_EFER, efer);
 	vmcs_write(VMCS_ENTRY_CONTROLS, controls);
-	vcpu->flush_vpid = true;
+	vcpu->expected = EXPECT_NOTHING;
 }
 
 static uint64_t seen_by_guest(enum vmcs_field real, enum vmcs_field shadow, uint64_t owned)
@@ -228,7 +204,7 @@ static void start(struct vcpu *vcpu, const struct vcpu_segment_state *code,
 		  const struct vcpu_segment_state *other, uint64_t rip)
 {
 	for (unsigned i = 0; i < 16; i++)
-		vcpu->regs[i] = 0;
+		vcpu->regs.at[i] = 0;
 	for (unsigned i = SEGMENT_ES; i <= SEGMENT_GS; i++)
 		vcpu_set_segment(vcpu, (enum vcpu_segment)i, i == SEGMENT_CS ? code : other);
 	vcpu_set_segment(vcpu, SEGMENT_LDTR, &(struct vcpu_segment_state){ 0, 0xffff, 0x82, 0 });

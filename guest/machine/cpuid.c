@@ -1,6 +1,7 @@
 /*
  * CPUID: of what the CPU has, the features that work in a guest here. Feature words are masks of
- * what may show; what is not named in a mask does not exist for the guest. SDM "CPUID".
+ * what may show; what is not named in a mask does not exist for the guest. All of it is asked of the
+ * CPU and masked once, when the machine is made; an exit finds it in a table. SDM "CPUID".
  */
 #include "guest/machine/parts.h"
 
@@ -47,7 +48,7 @@
 #define EXTENDED1_EDX (BIT(11)	/* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1-GByte pages */ | \
 		   BIT(29) /* Intel 64 */)
 
-enum { BASIC_MAX = 0xd, EXTENDED_MAX = 8, SUBLEAF_AVX512_LAST = 7 };
+enum { BASIC_MAX = CPUID_BASIC - 1, EXTENDED_MAX = CPUID_EXTENDED - 1, SUBLEAF_AVX512_LAST = 7 };
 
 #define EXTENDED      0x80000000
 #define CR4_OSXSAVE   (UINT64_C(1) << 18)
@@ -141,37 +142,114 @@ static struct cpuid extended_leaf(uint32_t leaf)
 	}
 }
 
-struct cpuid guest_cpuid(uint32_t leaf, uint32_t subleaf)
+static struct cpuid signature_leaf(void)
 {
-	if (leaf <= BASIC_MAX)
-		return basic_leaf(leaf, subleaf);
-	if (leaf >= EXTENDED && leaf <= EXTENDED + EXTENDED_MAX)
-		return extended_leaf(leaf);
-	if (leaf == ABI_CPUID_SIGNATURE)
-		return (struct cpuid){ABI_CPUID_MACHINE, 0x696c6f66 /* foli */,
-				      0x7369766f /* ovis */, 0x0000726f /* or */};
-	return (struct cpuid){ 0 };
+	return (struct cpuid){ ABI_CPUID_MACHINE, 0x696c6f66 /* foli */, 0x7369766f /* ovis */,
+			       0x0000726f /* or */ };
 }
 
-void answer_cpuid(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
-{
-	uint32_t leaf = (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
-	struct cpuid c = guest_cpuid(leaf, (uint32_t)vcpu_reg(cpu->vcpu, REG_RCX));
+/* ------------------------------------------------------------------ the table */
 
+static void add_subleaves(struct cpuid_table *table, unsigned leaf, unsigned row, unsigned count)
+{
+	table->basic[leaf].row = (uint8_t)row;
+	table->basic[leaf].subleaves = (uint16_t)count;
+	for (unsigned i = 0; i < count; i++)
+		table->subleaf[row][i] = basic_leaf(leaf, i);
+}
+
+static void mark_plain(struct cpuid_leaf *leaves, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		leaves[i].plain = !leaves[i].subleaves && !leaves[i].varies;
+}
+
+void cpuid_make_table(struct machine *m)
+{
+	struct cpuid_table *table = &m->cpuid;
+
+	for (unsigned i = 0; i < CPUID_BASIC; i++)
+		table->basic[i].answer = basic_leaf(i, 0);
+	add_subleaves(table, 4, 0, CPUID_SUBLEAVES);
+	add_subleaves(table, 7, 1, 1);
+	add_subleaves(table, 0xd, 2, CPUID_SUBLEAVES);
+	for (unsigned i = 0; i < CPUID_EXTENDED; i++)
+		table->extended[i].answer = extended_leaf(EXTENDED + i);
+	table->signature[0].answer = signature_leaf();
+	table->signature[1].answer.eax = m->cpu_count;
+	table->signature[1].answer.ecx = (uint32_t)(port_tsc_hz() / 1000);
+	table->basic[1].answer.ebx |= m->cpu_count << 16;
+	if (m->cpu_count > 1)
+		table->basic[1].answer.edx |= BIT(28);	/* HTT: the count in EBX is valid */
+	table->basic[1].varies = table->basic[0xd].varies = table->signature[1].varies = true;
+	mark_plain(table->basic, CPUID_BASIC);
+	mark_plain(table->signature, CPUID_SIGNATURE);
+	mark_plain(table->extended, CPUID_EXTENDED);
+}
+
+uint32_t cpuid_xcr0(const struct machine *m)
+{
+	return m->cpuid.subleaf[m->cpuid.basic[0xd].row][0].eax;
+}
+
+/* ------------------------------------------------------------------ the exit */
+
+static const struct cpuid_leaf *find_leaf(const struct cpuid_table *table, uint32_t leaf)
+{
+	static const struct cpuid_leaf none = { .plain = true };
+
+	if (leaf < CPUID_BASIC)
+		return &table->basic[leaf];
+	if (leaf - EXTENDED < CPUID_EXTENDED)
+		return &table->extended[leaf - EXTENDED];
+	if (leaf - ABI_CPUID_SIGNATURE < CPUID_SIGNATURE)
+		return &table->signature[leaf - ABI_CPUID_SIGNATURE];
+	return &none;
+}
+
+/* What no table has: the vCPU's number, and what depends on its CR4 and XCR0. */
+static struct cpuid of_cpu(struct virtual_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid c)
+{
 	if (leaf == 1) {
-		c.ebx |= cpu->number << 24 | m->cpu_count << 16;
+		c.ebx |= cpu->number << 24;
 		if (vcpu_control(cpu->vcpu, CONTROL_CR4) & CR4_OSXSAVE)
 			c.ecx |= LEAF1_ECX_OSXSAVE;
-		if (m->cpu_count > 1)
-			c.edx |= BIT(28);	/* HTT: the count in EBX is valid */
 	} else if (leaf == ABI_CPUID_MACHINE) {
-		c.eax = m->cpu_count;
 		c.ebx = cpu->number;
-		c.ecx = (uint32_t)(port_tsc_hz() / 1000);
+	} else if (leaf == 0xd && subleaf == 0) {
+		c.ebx = real_cpuid(leaf, subleaf).ebx;	/* by the XCR0 in the CPU: the guest's */
 	}
-	vcpu_set_reg(cpu->vcpu, REG_RAX, c.eax);
-	vcpu_set_reg(cpu->vcpu, REG_RBX, c.ebx);
-	vcpu_set_reg(cpu->vcpu, REG_RCX, c.ecx);
-	vcpu_set_reg(cpu->vcpu, REG_RDX, c.edx);
-	vcpu_skip(cpu->vcpu, exit->length);
+	return c;
+}
+
+static enum vcpu_go tell(struct vcpu *vcpu, struct cpuid c)
+{
+	vcpu_set_reg(vcpu, REG_RAX, c.eax);
+	vcpu_set_reg(vcpu, REG_RBX, c.ebx);
+	vcpu_set_reg(vcpu, REG_RCX, c.ecx);
+	vcpu_set_reg(vcpu, REG_RDX, c.edx);
+	return VCPU_PAST;
+}
+
+static __attribute__((noinline))
+enum vcpu_go tell_refined(struct virtual_cpu *cpu, const struct cpuid_leaf *found)
+{
+	uint32_t leaf = (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
+	uint32_t subleaf = (uint32_t)vcpu_reg(cpu->vcpu, REG_RCX);
+	struct cpuid c = found->answer;
+
+	if (found->subleaves)
+		c = subleaf < found->subleaves ? cpu->machine->cpuid.subleaf[found->row][subleaf] :
+						 (struct cpuid){ 0 };
+	return tell(cpu->vcpu, found->varies ? of_cpu(cpu, leaf, subleaf, c) : c);
+}
+
+enum vcpu_go answer_cpuid(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	struct virtual_cpu *cpu = cpu_of(turn);
+	uint32_t leaf = (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
+	const struct cpuid_leaf *found = find_leaf(&cpu->machine->cpuid, leaf);
+
+	(void)exit;
+	return found->plain ? tell(cpu->vcpu, found->answer) : tell_refined(cpu, found);
 }

@@ -195,6 +195,13 @@ static const struct port_range ranges[] = {
 	{ 0xcf8, 0xcff, true, pci_port_in, pci_port_out },
 };
 
+/* What was accessed may have changed what is pending, or when. */
+static void want_look(struct machine *m)
+{
+	atomic_write(&m->attention, 1);
+	look_up(&m->cpu[0]);
+}
+
 static const struct port_range *range_of(uint16_t port)
 {
 	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
@@ -227,7 +234,7 @@ uint32_t port_read(struct machine *m, uint16_t port, unsigned size) NOT_CHECKED
 	}
 	spin_unlock(&m->lock);
 	if (range)
-		atomic_write(&m->attention, 1);
+		want_look(m);
 	return value;
 }
 
@@ -254,5 +261,5 @@ void port_write(struct machine *m, uint16_t port, uint32_t value, unsigned size)
 	}
 	spin_unlock(&m->lock);
 	if (range)
-		atomic_write(&m->attention, 1);
+		want_look(m);
 }

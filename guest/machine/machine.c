@@ -112,6 +112,7 @@ static enum status create_cpus(struct machine *m, unsigned count, unsigned ring_
 		status = vcpu_create(m->vm, &cpu->vcpu);
 		if (status)
 			break;
+		cpu->machine = m;
 		cpu->number = i;
 		m->cpu_count++;
 		vcpu_set_tsc_offset(cpu->vcpu, -m->start_tsc);
@@ -177,6 +178,8 @@ static enum status build(struct machine *m, const struct machine_config *config)
 
 	if (!status)
 		status = create_cpus(m, config->vcpus, config->ring_entries);
+	if (!status)
+		cpuid_make_table(m);
 	return status;
 }
 
@@ -253,6 +256,8 @@ void machine_end(struct machine *m, enum machine_end end, uint32_t code, const c
 	text_format_v(m->status.why, sizeof(m->status.why), format, arguments);
 	va_end(arguments);
 	atomic_write(&m->ended, 1);	/* publishes status; partner: machine_read_status */
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		look_up(&m->cpu[i]);
 }
 
 void machine_kill(struct machine *m, const char *why)

@@ -63,31 +63,33 @@ static void note(struct machine *m, uint32_t number, bool is_write)
 	spin_unlock(&m->lock);
 }
 
-void answer_rdmsr(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+enum vcpu_go answer_rdmsr(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
+	struct virtual_cpu *cpu = cpu_of(turn);
 	uint32_t number = (uint32_t)vcpu_reg(cpu->vcpu, REG_RCX);
 	uint64_t value;
 
+	(void)exit;
 	if (!read_msr(cpu, number, &value)) {
-		note(m, number, false);
-		vcpu_inject_exception(cpu->vcpu, VECTOR_GP, 0);
-		return;
+		note(cpu->machine, number, false);
+		return raise(cpu, VECTOR_GP, 0);
 	}
 	vcpu_set_reg(cpu->vcpu, REG_RAX, (uint32_t)value);
 	vcpu_set_reg(cpu->vcpu, REG_RDX, value >> 32);
-	vcpu_skip(cpu->vcpu, exit->length);
+	return VCPU_PAST;
 }
 
-void answer_wrmsr(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+enum vcpu_go answer_wrmsr(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
+	struct virtual_cpu *cpu = cpu_of(turn);
 	uint32_t number = (uint32_t)vcpu_reg(cpu->vcpu, REG_RCX);
 	uint64_t value = vcpu_reg(cpu->vcpu, REG_RDX) << 32 |
 			 (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
 
+	(void)exit;
 	if (!write_msr(cpu, number, value)) {
-		note(m, number, true);
-		vcpu_inject_exception(cpu->vcpu, VECTOR_GP, 0);
-		return;
+		note(cpu->machine, number, true);
+		return raise(cpu, VECTOR_GP, 0);
 	}
-	vcpu_skip(cpu->vcpu, exit->length);
+	return VCPU_PAST;
 }

@@ -22,16 +22,41 @@
 enum cpu_state { CPU_WAITING, CPU_TAKEN, CPU_RUNNING, CPU_HALTED, CPU_DEAD };
 
 struct virtual_cpu {
+	struct vcpu_turn turn;			/* first: cpu_of */
 	struct vcpu *vcpu;
+	struct machine *machine;
 	struct ept_ring *ring;			/* of what it stores to; NULL: none */
 	unsigned number;
 	atomic32_t state;			/* enum cpu_state */
-	atomic64_t exits[EXIT_KINDS];		/* written by the CPU that runs it */
-	atomic64_t fault_ticks;			/* spent in ept_fault, by its TSC */
+	atomic64_t fault_ticks;			/* spent in ept_fault, by its TSC, of one fault in */
+#define FAULTS_TIMED 64				/* so many */
 	uint64_t task_priority;			/* CR8 */
 };
 
+static inline struct virtual_cpu *cpu_of(struct vcpu_turn *turn)
+{
+	return (struct virtual_cpu *)turn;
+}
+
+/* machine_run looks up from its guest after this exit, or the next: something has changed. Any CPU. */
+static inline void look_up(struct virtual_cpu *cpu) { atomic_write(&cpu->turn.until, 0); }
+
 enum { REGIONS_OF_MACHINE = 2, RAM_RANGES = 3, MSRS_LISTED = 16 };
+
+/* CPUID's answers. A leaf's own, or those of its first subleaves (cpuid.c); the others' are zeros. */
+struct cpuid { uint32_t eax, ebx, ecx, edx; };
+enum { CPUID_BASIC = 0xd + 1, CPUID_SIGNATURE = 2, CPUID_EXTENDED = 8 + 1, CPUID_SUBLEAVES = 8 };
+struct cpuid_leaf {
+	struct cpuid answer;
+	uint16_t subleaves;			/* that it has, in this row of the table; 0: none */
+	uint8_t row;
+	bool varies;				/* something of it is the vCPU's own */
+	bool plain;				/* neither: `answer` is all */
+};
+struct cpuid_table {
+	struct cpuid_leaf basic[CPUID_BASIC], signature[CPUID_SIGNATURE], extended[CPUID_EXTENDED];
+	struct cpuid subleaf[3][CPUID_SUBLEAVES];
+};
 
 struct machine_msr { uint32_t number; uint64_t reads, writes; };
 
@@ -48,13 +73,14 @@ struct machine {
 	struct machine_memory memory[REGIONS_OF_MACHINE];
 	struct load_memory ram[RAM_RANGES];	/* what the guest is told of */
 	struct machine_console console;
+	struct cpuid_table cpuid;
 	uint64_t start_tsc;			/* the guest's TSC and its clock begin here */
 
 	/* The end: claimed by the first that wants it, then published. */
 	atomic32_t end_claimed, ended;
 	struct machine_status status;		/* valid once `ended` is set */
 
-	/* vCPU 0 looks at the devices when one of these says so. */
+	/* vCPU 0 looks at the devices when one of these says so. Who sets the first makes it look up. */
 	atomic32_t attention;
 	atomic64_t next_look;			/* TSC */
 	atomic32_t interrupt_pending;		/* the PIC wants vCPU 0 */
@@ -88,19 +114,25 @@ uint8_t devices_acknowledge(struct machine *machine);
 uint32_t port_read(struct machine *machine, uint16_t port, unsigned size);
 void port_write(struct machine *machine, uint16_t port, uint32_t value, unsigned size);
 
-/* cpuid.c, msr.c, string.c: one kind of exit each; they leave RIP where it must be. */
-void answer_cpuid(struct machine *machine, struct virtual_cpu *cpu, const struct vcpu_exit *exit);
-void answer_rdmsr(struct machine *machine, struct virtual_cpu *cpu, const struct vcpu_exit *exit);
-void answer_wrmsr(struct machine *machine, struct virtual_cpu *cpu, const struct vcpu_exit *exit);
+/* One kind of exit each. */
+vcpu_answer answer_cpuid, answer_rdmsr, answer_wrmsr;	/* cpuid.c, msr.c */
+/* string.c: leaves RIP where it must be. */
 void answer_string_io(struct machine *machine, struct virtual_cpu *cpu,
 		      const struct vcpu_exit *exit);
 
-/* cpuid.c: what the guest sees of a leaf; numbers and OSXSAVE are answer_cpuid's. */
-struct cpuid { uint32_t eax, ebx, ecx, edx; };
-struct cpuid guest_cpuid(uint32_t leaf, uint32_t subleaf);
+/* cpuid.c: makes the table that answer_cpuid reads. The machine has its vCPUs. */
+void cpuid_make_table(struct machine *machine);
+/* The features in XCR0 that the guest may have. */
+uint32_t cpuid_xcr0(const struct machine *machine);
 
 /* Exceptions that the answers raise. SDM "Exception and Interrupt Reference". */
 enum { VECTOR_UD = 6, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14 };
+
+static inline enum vcpu_go raise(struct virtual_cpu *cpu, uint8_t vector, int64_t error_code)
+{
+	vcpu_inject_exception(cpu->vcpu, vector, error_code);
+	return VCPU_AGAIN;
+}
 
 static inline uint64_t read_tsc(void)
 {

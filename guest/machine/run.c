@@ -15,24 +15,28 @@ static bool may_go_on(const struct virtual_cpu *cpu)
 	return state != CPU_WAITING && state != CPU_DEAD;
 }
 
-static void answer_hlt(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_hlt(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
 	const uint64_t interrupts_on = 1 << 9;		/* RFLAGS.IF */
+	struct virtual_cpu *cpu = cpu_of(turn);
+	struct machine *m = cpu->machine;
 
 	vcpu_skip(cpu->vcpu, exit->length);
+	look_up(cpu);
 	if (vcpu_reg(cpu->vcpu, REG_RFLAGS) & interrupts_on) {
 		atomic_write(&cpu->state, CPU_HALTED);
-		return;
+		return VCPU_AGAIN;
 	}
 	/* Nothing but an NMI, INIT or reset could wake it, and this machine has no source of them.
 	 */
 	atomic_xchg(&cpu->state, CPU_DEAD);
 	for (unsigned i = 0; i < m->cpu_count; i++)
 		if (may_go_on(&m->cpu[i]))
-			return;
+			return VCPU_AGAIN;
 	machine_end(m, END_KILLED, 0,
 		    "halted for ever at RIP %#lx, vCPU %u: HLT with interrupts off",
 		    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
+	return VCPU_AGAIN;
 }
 
 static bool start_cpu(struct machine *m, struct virtual_cpu *caller)
@@ -64,25 +68,30 @@ static bool at_cpl_0(struct virtual_cpu *cpu)
 	return !(stack.access >> 5 & 3);
 }
 
-static void answer_vmcall(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_vmcall(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
+	struct virtual_cpu *cpu = cpu_of(turn);
 	uint64_t result = UINT64_MAX;
 
+	(void)exit;
 	if (vcpu_reg(cpu->vcpu, REG_RAX) == ABI_CALL_START_CPU && at_cpl_0(cpu) &&
-	    start_cpu(m, cpu))
+	    start_cpu(cpu->machine, cpu))
 		result = 0;
 	vcpu_set_reg(cpu->vcpu, REG_RAX, result);
-	vcpu_skip(cpu->vcpu, exit->length);
+	return VCPU_PAST;
 }
 
-static void answer_io(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_io(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
+	struct virtual_cpu *cpu = cpu_of(turn);
+	struct machine *m = cpu->machine;
 	const struct exit_io *io = &exit->io;
 	uint64_t rax, mask;
 
 	if (io->string) {
 		answer_string_io(m, cpu, exit);
-		return;
+		look_up(cpu);		/* what it stored may have filled the ring */
+		return VCPU_AGAIN;
 	}
 	/* Before the access: a VM that ends by this OUT may be resumed behind it. */
 	vcpu_skip(cpu->vcpu, exit->length);
@@ -95,6 +104,7 @@ static void answer_io(struct machine *m, struct virtual_cpu *cpu, const struct v
 	else
 		vcpu_set_reg(cpu->vcpu, REG_RAX,
 			     (rax & ~mask) | (port_read(m, io->port, io->size) & mask));
+	return VCPU_AGAIN;
 }
 
 static const char *access_name(enum access access)
@@ -104,15 +114,12 @@ static const char *access_name(enum access access)
 	return access & ACCESS_WRITE ? "write to" : "read of";
 }
 
-static void answer_ept_violation(struct machine *m, struct virtual_cpu *cpu,
-				 const struct vcpu_exit *exit)
+static __attribute__((noinline)) void end_by_fault(struct virtual_cpu *cpu,
+						  const struct exit_ept *ept,
+						  enum fault_result result)
 {
-	const struct exit_ept *ept = &exit->ept;
 	const char *trouble = "";
-	uint64_t start = read_tsc();
-	enum fault_result result = ept_fault(m->ept, ept->address, ept->access);
 
-	atomic_bump(&cpu->fault_ticks, read_tsc() - start);
 	switch (result) {
 	case FAULT_FIXED:
 	case FAULT_SPURIOUS:
@@ -131,130 +138,159 @@ static void answer_ept_violation(struct machine *m, struct virtual_cpu *cpu,
 		trouble = "for which the host is out of memory";
 		break;
 	}
-	machine_end(m, END_KILLED, 0, "%s GPA %#lx %s, RIP %#lx, vCPU %u", access_name(ept->access),
-		    ept->address.raw, trouble, vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
-}
-
-static void answer_exception(struct virtual_cpu *cpu, const struct vcpu_exit *exit)
-{
-	/* Caught for a test or a debugger; the guest gets it all the same. */
-	vcpu_inject_exception(cpu->vcpu, exit->exception.vector,
-			      exit->exception.has_error ? (int64_t)exit->exception.error :
-							  NO_ERROR_CODE);
-}
-
-static void end_by_exit(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
-{
-	vcpu_print(cpu->vcpu);
-	machine_end(m, END_KILLED, 0, "unexpected VM exit %u at RIP %#lx, vCPU %u", exit->reason,
+	machine_end(cpu->machine, END_KILLED, 0, "%s GPA %#lx %s, RIP %#lx, vCPU %u",
+		    access_name(ept->access), ept->address.raw, trouble,
 		    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
 }
 
+static __attribute__((noinline)) enum fault_result timed_fault(struct virtual_cpu *cpu,
+							       const struct exit_ept *ept)
+{
+	uint64_t start = read_tsc();
+	enum fault_result result = ept_fault(cpu->machine->ept, ept->address, ept->access);
+
+	atomic_bump(&cpu->fault_ticks, read_tsc() - start);
+	return result;
+}
+
+static bool solved(enum fault_result result)
+{
+	return result == FAULT_FIXED || result == FAULT_SPURIOUS || result == FAULT_RETRY;
+}
+
+static enum vcpu_go answer_ept_violation(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	struct virtual_cpu *cpu = cpu_of(turn);
+	const struct exit_ept *ept = &exit->ept;
+	/* Relaxed: this CPU counts them. */
+	uint64_t faults = atomic_read_relaxed(&turn->exits[EXIT_EPT_VIOLATION]);
+	enum fault_result result;
+
+	if (faults % FAULTS_TIMED)
+		result = ept_fault(cpu->machine->ept, ept->address, ept->access);
+	else
+		result = timed_fault(cpu, ept);
+	if (!solved(result))
+		end_by_fault(cpu, ept, result);
+	if (cpu->ring && ept_ring_is_full(cpu->ring))
+		look_up(cpu);
+	return VCPU_AGAIN;
+}
+
+/* Caught for a test or a debugger; the guest gets it all the same. */
+static enum vcpu_go answer_exception(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	return raise(cpu_of(turn), exit->exception.vector,
+		     exit->exception.has_error ? (int64_t)exit->exception.error : NO_ERROR_CODE);
+}
+
+static enum vcpu_go end_by_exit(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	struct virtual_cpu *cpu = cpu_of(turn);
+
+	vcpu_print(cpu->vcpu);
+	machine_end(cpu->machine, END_KILLED, 0, "unexpected VM exit %u at RIP %#lx, vCPU %u",
+		    exit->reason, vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
+	return VCPU_AGAIN;
+}
+
 /* Instructions whose exits are no kind of their own: SDM "VMX Basic Exit Reasons". */
-static void answer_other(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_other(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
 	enum { REASON_WBINVD = 54 };
 
 	/* Nothing here does DMA past the caches: there is nothing to write back. */
-	if (exit->reason == REASON_WBINVD)
-		vcpu_skip(cpu->vcpu, exit->length);
-	else
-		end_by_exit(m, cpu, exit);
+	return exit->reason == REASON_WBINVD ? VCPU_PAST : end_by_exit(turn, exit);
 }
 
 /*
  * CR8, the task priority: kept, and of no effect as long as there is no local APIC. The other
  * control registers never come here, vmx has answered them.
  */
-static void answer_cr(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_cr(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
 	enum { MOV_TO, MOV_FROM };
+	struct virtual_cpu *cpu = cpu_of(turn);
 	const struct exit_cr *cr = &exit->cr;
 
-	if (cr->number != 8 || cr->access > MOV_FROM) {
-		end_by_exit(m, cpu, exit);
-		return;
-	}
-	if (cr->access == MOV_FROM) {
+	if (cr->number != 8 || cr->access > MOV_FROM)
+		return end_by_exit(turn, exit);
+	if (cr->access == MOV_FROM)
 		vcpu_set_reg(cpu->vcpu, (enum vcpu_reg)cr->reg, cpu->task_priority);
-	} else if (vcpu_reg(cpu->vcpu, (enum vcpu_reg)cr->reg) > 15) {
-		vcpu_inject_exception(cpu->vcpu, VECTOR_GP, 0);
-		return;
-	} else {
+	else if (vcpu_reg(cpu->vcpu, (enum vcpu_reg)cr->reg) > 15)
+		return raise(cpu, VECTOR_GP, 0);
+	else
 		cpu->task_priority = vcpu_reg(cpu->vcpu, (enum vcpu_reg)cr->reg);
-	}
-	vcpu_skip(cpu->vcpu, exit->length);
+	return VCPU_PAST;
 }
 
 /* SDM "XSETBV": register 0 is the only one, and it takes only what CPUID leaf 0DH lists. */
-static void answer_xsetbv(struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_xsetbv(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
+	struct virtual_cpu *cpu = cpu_of(turn);
 	uint64_t value = vcpu_reg(cpu->vcpu, REG_RDX) << 32 |
 			 (uint32_t)vcpu_reg(cpu->vcpu, REG_RAX);
 
+	(void)exit;
 	if ((uint32_t)vcpu_reg(cpu->vcpu, REG_RCX) ||
-	    (value & ~(uint64_t)guest_cpuid(0xd, 0).eax) || vcpu_set_xcr0(cpu->vcpu, value))
-		vcpu_inject_exception(cpu->vcpu, VECTOR_GP, 0);
-	else
-		vcpu_skip(cpu->vcpu, exit->length);
+	    (value & ~(uint64_t)cpuid_xcr0(cpu->machine)) ||
+	    vcpu_set_xcr0(cpu->vcpu, value))
+		return raise(cpu, VECTOR_GP, 0);
+	return VCPU_PAST;
 }
 
-static void answer(struct machine *m, struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+static enum vcpu_go answer_irq_window(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
-	switch (exit->kind) {
-	case EXIT_INTERRUPT:
-	case EXIT_KICK:
-	case EXIT_TIMER:
-		break;			/* nothing of the guest's */
-	case EXIT_IRQ_WINDOW:
-		vcpu_want_irq_window(cpu->vcpu, false);
-		break;
-	case EXIT_CPUID:
-		answer_cpuid(m, cpu, exit);
-		break;
-	case EXIT_HLT:
-		answer_hlt(m, cpu, exit);
-		break;
-	case EXIT_VMCALL:
-		answer_vmcall(m, cpu, exit);
-		break;
-	case EXIT_CR_ACCESS:
-		answer_cr(m, cpu, exit);
-		break;
-	case EXIT_IO:
-		answer_io(m, cpu, exit);
-		break;
-	case EXIT_RDMSR:
-		answer_rdmsr(m, cpu, exit);
-		break;
-	case EXIT_WRMSR:
-		answer_wrmsr(m, cpu, exit);
-		break;
-	case EXIT_EPT_VIOLATION:
-		answer_ept_violation(m, cpu, exit);
-		break;
-	case EXIT_XSETBV:
-		answer_xsetbv(cpu, exit);
-		break;
-	case EXIT_INVALID_INSTRUCTION:
-		vcpu_inject_exception(cpu->vcpu, VECTOR_UD, NO_ERROR_CODE);
-		break;
-	case EXIT_EXCEPTION:
-		answer_exception(cpu, exit);
-		break;
-	case EXIT_TRIPLE_FAULT:
-		machine_end(m, END_TRIPLE_FAULT, 0, "triple fault at RIP %#lx, vCPU %u",
-			    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
-		break;
-	case EXIT_OTHER:
-		answer_other(m, cpu, exit);
-		break;
-	case EXIT_EPT_MISCONFIGURATION:
-	case EXIT_KINDS:
-		end_by_exit(m, cpu, exit);
-		break;
-	}
+	(void)exit;
+	vcpu_want_irq_window(cpu_of(turn)->vcpu, false);
+	look_up(cpu_of(turn));
+	return VCPU_AGAIN;
 }
+
+static enum vcpu_go answer_invalid_instruction(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	(void)exit;
+	return raise(cpu_of(turn), VECTOR_UD, NO_ERROR_CODE);
+}
+
+static enum vcpu_go answer_triple_fault(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	struct virtual_cpu *cpu = cpu_of(turn);
+
+	(void)exit;
+	machine_end(cpu->machine, END_TRIPLE_FAULT, 0, "triple fault at RIP %#lx, vCPU %u",
+		    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
+	return VCPU_AGAIN;
+}
+
+/* Nothing of the guest's: the host wants its CPU, or has something to say. */
+static enum vcpu_go leave(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	(void)exit;
+	look_up(cpu_of(turn));
+	return VCPU_AGAIN;
+}
+
+static vcpu_answer *const answers[EXIT_KINDS] = {
+	[EXIT_INTERRUPT] = leave,
+	[EXIT_KICK] = leave,
+	[EXIT_TIMER] = leave,
+	[EXIT_IRQ_WINDOW] = answer_irq_window,
+	[EXIT_CPUID] = answer_cpuid,
+	[EXIT_HLT] = answer_hlt,
+	[EXIT_VMCALL] = answer_vmcall,
+	[EXIT_CR_ACCESS] = answer_cr,
+	[EXIT_IO] = answer_io,
+	[EXIT_RDMSR] = answer_rdmsr,
+	[EXIT_WRMSR] = answer_wrmsr,
+	[EXIT_EPT_VIOLATION] = answer_ept_violation,
+	[EXIT_EPT_MISCONFIGURATION] = end_by_exit,
+	[EXIT_XSETBV] = answer_xsetbv,
+	[EXIT_INVALID_INSTRUCTION] = answer_invalid_instruction,
+	[EXIT_EXCEPTION] = answer_exception,
+	[EXIT_TRIPLE_FAULT] = answer_triple_fault,
+	[EXIT_OTHER] = answer_other,
+};
 
 /* ------------------------------------------------------------------ interrupts */
 
@@ -265,6 +301,7 @@ static bool deliver(struct machine *m, struct virtual_cpu *cpu)
 
 	if (atomic_xchg(&m->attention, 0) || read_tsc() >= atomic_read(&m->next_look))
 		devices_look(m);
+	vcpu_turn_until(&cpu->turn, atomic_read(&m->next_look));
 	if (!atomic_read(&m->interrupt_pending))
 		return runs;
 	if (!vcpu_can_take_interrupt(cpu->vcpu)) {
@@ -276,38 +313,29 @@ static bool deliver(struct machine *m, struct virtual_cpu *cpu)
 	return true;
 }
 
-/* No longer than until the devices want to be looked at. */
-static uint64_t until_next_look(struct machine *m, uint64_t ticks)
-{
-	uint64_t now = read_tsc(), next = atomic_read(&m->next_look);
-	uint64_t wait = next > now ? next - now : 0;
-
-	if (wait < ticks)
-		ticks = wait;
-	return ticks ? ticks : 1;
-}
-
 /* ------------------------------------------------------------------ the loop */
 
+/*
+ * Once around for each time that somebody has to look up from the guest: its exits are vmx's loop.
+ * `until` first, the reasons after: whoever gives one writes it first, and 0 to `until` after.
+ */
 enum machine_result machine_run(struct machine *m, unsigned vcpu, uint64_t ticks)
 {
 	struct virtual_cpu *cpu = &m->cpu[vcpu];
-	uint64_t left = ticks ? ticks : 1, end = read_tsc() + left;
-	struct vcpu_exit exit;
+	uint64_t end = read_tsc() + (ticks ? ticks : 1);
 
 	check(vcpu < m->cpu_count);
+	cpu->turn.answers = answers;
 	ept_ring_use(m->ept, cpu->ring);
 	do {
+		atomic_xchg(&cpu->turn.until, end);
 		if (atomic_read(&m->ended))
 			return MACHINE_ENDED;
 		if (cpu->ring && ept_ring_is_full(cpu->ring))
 			return MACHINE_IDLE;
 		if (!(vcpu ? atomic_read(&cpu->state) == CPU_RUNNING : deliver(m, cpu)))
 			return MACHINE_IDLE;
-		vcpu_run(cpu->vcpu, vcpu ? left : until_next_look(m, left), &exit);
-		atomic_bump(&cpu->exits[exit.kind], 1);
-		answer(m, cpu, &exit);
-		left = end - read_tsc();
-	} while ((int64_t)left > 0);
+		vcpu_take_turn(cpu->vcpu, &cpu->turn);
+	} while (read_tsc() < end);
 	return atomic_read(&m->ended) ? MACHINE_ENDED : MACHINE_YIELD;
 }

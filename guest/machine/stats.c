@@ -6,7 +6,7 @@ uint64_t machine_exits(struct machine *m, enum exit_kind kind)
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < m->cpu_count; i++)
-		sum += atomic_read(&m->cpu[i].exits[kind]);
+		sum += atomic_read(&m->cpu[i].turn.exits[kind]);
 	return sum;
 }
 
@@ -20,12 +20,14 @@ void machine_read_unclaimed(struct machine *m, struct machine_unclaimed *out)
 /* Where the TSC counts instructions (Bochs), these are instructions; waiting for locks included. */
 static void print_fault_cost(struct machine *m)
 {
-	uint64_t ticks = 0, faults = machine_exits(m, EXIT_EPT_VIOLATION);
+	uint64_t ticks = 0, timed = 0;
 
-	for (unsigned i = 0; i < m->cpu_count; i++)
+	for (unsigned i = 0; i < m->cpu_count; i++) {
 		ticks += atomic_read(&m->cpu[i].fault_ticks);
-	if (faults)
-		port_log("# stat %s.fault_ticks %lu ticks/fault", m->name, ticks / faults);
+		timed += atomic_read(&m->cpu[i].turn.exits[EXIT_EPT_VIOLATION]) / FAULTS_TIMED;
+	}
+	if (timed)
+		port_log("# stat %s.fault_ticks %lu ticks/fault", m->name, ticks / timed);
 }
 
 static void print_msrs(struct machine *m)

@@ -108,10 +108,10 @@ static void expect_violation(struct box *box, uint64_t bits, struct snippet snip
 	expect_equal(exit.qualification & 0x1bf, qualification);
 	expect_equal(exit.ept.address.raw, BOX_PAGE(3) + 8);
 	expect_equal(exit.ept.access, qualification & 7);
-	expect_equal(exit.ept.allowed, bits & 7);
-	expect(exit.ept.linear_valid);
-	expect(!exit.ept.table_walk);
-	expect_equal(exit.ept.linear, BOX_PAGE(3) + 8);
+	expect_equal(exit_ept_allowed(&exit), bits & 7);
+	expect(exit_ept_linear_valid(&exit));
+	expect(!exit_ept_table_walk(&exit));
+	expect_equal(vcpu_exit_linear(box->vcpu), BOX_PAGE(3) + 8);
 }
 
 static void all_violations(enum box_kind kind)
@@ -191,10 +191,10 @@ static void walk_violation(enum box_kind kind)
 		box_start(&box, BOX_LONG, SNIPPET(long));
 		box_run(box.vcpu, &exit);
 		expect_equal(exit.kind, EXIT_EPT_VIOLATION);
-		expect(exit.ept.linear_valid);
-		expect(exit.ept.table_walk);
+		expect(exit_ept_linear_valid(&exit));
+		expect(exit_ept_table_walk(&exit));
 		expect_equal(exit.ept.address.raw, table);
-		expect_equal(exit.ept.linear, BOX_CODE);
+		expect_equal(vcpu_exit_linear(box.vcpu), BOX_CODE);
 		expect(exit.ept.access & (ACCESS_READ | ACCESS_WRITE));
 		expect(!(exit.ept.access & ACCESS_EXEC));
 		*box_entry(&box, LEVEL_4K, table) |= RWX;
@@ -234,7 +234,7 @@ BOOT_TEST("ept_hw/walk_of_read_only_table", NEEDS_VMX)
 	box_start(&box, BOX_LONG, SNIPPET(long));
 	box_run(box.vcpu, &exit);
 	expect_equal(exit.kind, EXIT_EPT_VIOLATION);
-	expect(exit.ept.table_walk);
+	expect(exit_ept_table_walk(&exit));
 	/* The SDM sets bits 0 and 1, Bochs bit 1 only: nobody may rely on bit 0. */
 	expect(exit.ept.access & ACCESS_WRITE);
 	expect_equal(exit.ept.address.raw, table);

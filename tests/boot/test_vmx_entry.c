@@ -4,7 +4,6 @@
 #include "mm/base/list.h"
 #include "tests/boot/box.h"
 #include "vmx/caps.h"
-#include "vmx/entry.h"
 #include "vmx/insn.h"
 #include "vmx/port.h"
 #include "vmx/vmx.h"
@@ -196,7 +195,7 @@ BOOT_TEST("vmx/kick_before_entry", NEEDS_VMX)
 		atomic_write(&cpu->kicked, 0);
 		port_send_nmi(port_cpu());
 		await(atomic_read(&cpu->kicked));
-		expect_equal(vcpu_enter(box.vcpu, &cpu->kicked), ENTRY_KICKED);
+		expect(!vcpu_enter(box.vcpu, &cpu->kicked));
 	}
 	expect_equal(*box_word(&box, BOX_WORDS), 0);
 
@@ -236,7 +235,6 @@ static enum task_result aim_step(struct task *task)
 
 	vcpu_load(vcpu);
 	vmcs_write(VMCS_TIMER, 50000 >> vmx_caps.timer_shift);
-	vcpu->granted = 0;		/* not what vcpu_run remembers */
 	for (unsigned i = 1; i <= AIMED; i++) {
 		struct vcpu_exit exit;
 
@@ -244,7 +242,7 @@ static enum task_result aim_step(struct task *task)
 		atomic_write(&aim->round, i);
 		for (unsigned spin = 0; spin < i % 100; spin++)
 			__asm__ volatile("" ::: "memory");
-		if (vcpu_enter(vcpu, &cpu->kicked) == ENTRY_KICKED) {
+		if (!vcpu_enter(vcpu, &cpu->kicked)) {
 			aim->turned_back++;
 			continue;
 		}
