@@ -10,7 +10,7 @@
 static inline __attribute__((always_inline)) void name_page(struct place place, uint64_t address,
 							     bool dirty, struct mm_page *out)
 {
-	out->frame = place_frame(place, address);
+	out->frame = place.level == LEVEL_4K ? pte_frame(place.pte) : place_frame(place, address);
 	out->level = place.level;
 	out->writable = pte_writable(place.pte);
 	out->dirty = dirty;
