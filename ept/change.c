@@ -1,7 +1,8 @@
 /*
  * THE FUNNEL. Each change of an entry comes through here as an old and a new value, and what
  * follows from it is decided here: counts, marks on the folio, the debt of a flush, tables to
- * free. Called by map.c (shared lock, from empty only) and by all who take away (exclusive lock).
+ * free. Called by map.c (shared lock, from empty only) and by all who take away: tables, with the lock
+ * held exclusively; leaves, in a bracket, beside others (notify.c).
  * Linux: handle_changed_spte.
  */
 #include "ept/change.h"
@@ -129,11 +130,11 @@ bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t
 }
 
 static void empty_table(struct ept *ept, pfn_t table, gfn_t frame, unsigned level,
-			struct flush_batch *batch) HOLDS(ept->lock);
+			struct flush_batch *batch) HOLDS_SHARED(ept->lock);
 
 /* Of the frame that it translates first. Its flags are those of the exchange, not of before. */
 static inline void empty_leaf(struct ept *ept, spte_slot_t *slot, gfn_t frame, unsigned level,
-			      struct flush_batch *batch) HOLDS(ept->lock)
+			      struct flush_batch *batch) HOLDS_SHARED(ept->lock)
 {
 	spte_t old = slot_xchg(slot, spte_empty());
 
@@ -145,7 +146,7 @@ static inline void empty_leaf(struct ept *ept, spte_slot_t *slot, gfn_t frame, u
 
 /* What stands there, of which a leaf stays one and a table the same as long as the lock is held. */
 static inline void empty_entry(struct ept *ept, spte_slot_t *slot, spte_t old, gfn_t frame,
-			       unsigned level, struct flush_batch *batch) HOLDS(ept->lock)
+			       unsigned level, struct flush_batch *batch) HOLDS_SHARED(ept->lock)
 {
 	if (spte_is_leaf(old)) {
 		empty_leaf(ept, slot, frame, level, batch);

@@ -16,12 +16,12 @@ enum zap { ZAP_LEAVES, ZAP_TABLES };
 
 /*
  * Empties what translates the range, adding to the debt: every leaf that has a frame of it (all of
- * a large leaf, though part of it lie outside) and, for ZAP_TABLES, every table that has nothing
- * else.
+ * a large leaf, though part of it lie outside) and, for ZAP_TABLES, with the lock held exclusively,
+ * every table that has nothing else. Nobody else takes these leaves meanwhile (notify.c).
  */
 MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t pages,
 					  enum zap what, struct flush_batch batch)
-	HOLDS(ept->lock);
+	HOLDS_SHARED(ept->lock);
 
 /*
  * The same for all of a region that leaves, whose tables are only put out of use: what is in them stays
@@ -56,7 +56,7 @@ bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lo
  * the host.
  */
 MUST_USE struct flush_batch ept_protect_range(struct ept *ept, gfn_t start, uint64_t pages,
-					      struct flush_batch batch) HOLDS(ept->lock);
+					      struct flush_batch batch) HOLDS_SHARED(ept->lock);
 /*
  * A leaf in place of one that it adds W to (spte_adds_write). No flush: a processor that knows the
  * old one faults once more at most. False: something else stands there by now, in *found.

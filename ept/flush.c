@@ -1,7 +1,7 @@
 /*
  * Shootdowns: how the host takes memory back although processors remember where it was. ept_enter
  * and ept_leave are called by the CPU side around the guest, flush_settle by whoever took entries
- * away, under ept->lock held exclusively.
+ * away, under ept->lock, by several at a time.
  *
  * One word, `generation`, counts shootdowns. Each CPU has a word that only it writes:
  *
@@ -140,7 +140,7 @@ void flush_expel(struct ept *ept)
 	}
 }
 
-static void shoot_down(struct ept *ept) HOLDS(ept->lock)
+static void shoot_down(struct ept *ept) HOLDS_SHARED(ept->lock)
 {
 	ept_count(ept, COUNT_FLUSHES, 1);
 	atomic_add(&ept->generation, 1);

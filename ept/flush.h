@@ -28,7 +28,7 @@ void flush_free_tables(struct ept *ept, struct flush_batch *batch);
  * Returns when no processor can use what was taken away. Nothing was, nothing happens. No CPU may
  * wait for ept->lock or for what this one holds between its ept_enter and ept_leave.
  */
-void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS(ept->lock);
+void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS_SHARED(ept->lock);
 
 /*
  * Between the two this CPU may walk the tables, and use what a dirty log is, without ept->lock:
@@ -42,7 +42,7 @@ void walk_leave(struct ept *ept);
  * Returns when every CPU that was inside the guest, or walked, has left: those inside are kicked.
  * What they do last, before they say that they are outside, has happened then.
  */
-void flush_expel(struct ept *ept) HOLDS(ept->lock);
+void flush_expel(struct ept *ept) HOLDS_SHARED(ept->lock);
 /* Returns when no walk from before this call is left. */
 void walk_await(struct ept *ept) HOLDS(ept->lock);
 

@@ -43,14 +43,14 @@ static inline uint64_t log_takes(const struct ept_log *log, unsigned level)
 }
 
 /* A leaf of 4 KiB has lost its D: by DIRTY_BIT that is a store to be noted. */
-void log_note_dirty(struct ept *ept, gfn_t frame) HOLDS(ept->lock);
+void log_note_dirty(struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock);
 
 /*
  * The leaf goes, or loses D, by the funnel: what only its D says is noted. By PML it is in a
  * processor's list as well, which outlives the leaf.
  */
 static inline void log_note_taken(struct ept *ept, gfn_t frame, unsigned level, spte_t old)
-	HOLDS(ept->lock)
+	HOLDS_SHARED(ept->lock)
 {
 	/* Where nothing is logged, a leaf that goes costs two instructions here. */
 	if (atomic_read(&ept->logs_live) && spte_dirty(old) && level == LEVEL_4K)

@@ -25,7 +25,7 @@ static inline bool notify_busy(const struct ept *ept, hva_t start, hva_t end)
 
 /*
  * True when what was looked up in [start, end) since the sequence was read may be out of date.
- * Exact under ept->lock, shared at least: brackets begin under it exclusively. The count is read
+ * Exact under ept->lock, shared at least: brackets begin when no reader is in. The count is read
  * first: end advances the sequence before it lets go of the count, so one of the two shows it.
  * Linux: mmu_invalidate_retry.
  */

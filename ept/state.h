@@ -1,8 +1,8 @@
 /*
  * All that one EPT is, its fields grouped by what protects them. For ept's own files, and tests.
  *
- * ept->lock: shared to look at regions and to map by cmpxchg, exclusive for everything that takes
- * away. It nests inside space->lock and outside host->lock, and is never held while mm is asked
+ * ept->lock: shared to look at regions and to map by cmpxchg; exclusive for what takes tables away, or
+ * less than a leaf; beside others for brackets, which take leaves (notify.c). It nests inside space->lock and outside host->lock, and is never held while mm is asked
  * for a page.
  */
 #ifndef EPT_STATE_H

@@ -47,6 +47,9 @@ static inline void spin_unlock(spinlock_t *lock) DROPS(*lock) NOT_CHECKED
  * wait, and goes on when the count is down to WRITER alone.
  */
 #define RWLOCK_WRITER (UINT32_C(1) << 31)
+/* Those who hold it beside others: counted above the readers. */
+#define RWLOCK_BESIDE (UINT32_C(1) << 16)
+#define RWLOCK_READERS (RWLOCK_BESIDE - 1)
 
 typedef struct LOCKABLE { atomic32_t readers; spinlock_t writers; } rwlock_t;
 
@@ -76,6 +79,40 @@ static inline void write_unlock(rwlock_t *lock) DROPS(*lock) NOT_CHECKED
 {
 	atomic_and(&lock->readers, ~RWLOCK_WRITER);
 	spin_unlock(&lock->writers);
+}
+
+/*
+ * A third way to hold it, beside readers and others of one's kind, after a moment without readers:
+ *
+ *	beside_lock	waits for readers and the writer, not for those beside
+ *	beside_alone	if need be: waits for those as well
+ *	... what readers must see whole ...
+ *	beside_open	readers, and others beside, come in again
+ *	... what goes side by side with them ...
+ *	beside_unlock
+ */
+static inline void beside_lock(rwlock_t *lock) TAKES(*lock) NOT_CHECKED
+{
+	spin_lock(&lock->writers);
+	atomic_or(&lock->readers, RWLOCK_WRITER);
+	await(!(atomic_read(&lock->readers) & RWLOCK_READERS));
+}
+
+static inline void beside_alone(rwlock_t *lock) HOLDS(*lock)
+{
+	/* A reader that is turned away counts for a moment. */
+	await(!(atomic_read(&lock->readers) & ~(RWLOCK_WRITER | RWLOCK_READERS)));
+}
+
+static inline void beside_open(rwlock_t *lock) DROPS(*lock) TAKES_SHARED(*lock) NOT_CHECKED
+{
+	atomic_add(&lock->readers, RWLOCK_BESIDE - RWLOCK_WRITER);
+	spin_unlock(&lock->writers);
+}
+
+static inline void beside_unlock(rwlock_t *lock) DROPS_SHARED(*lock) NOT_CHECKED
+{
+	atomic_sub(&lock->readers, RWLOCK_BESIDE);
 }
 
 #endif

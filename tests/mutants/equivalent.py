@@ -44,14 +44,7 @@ EQUIVALENT = [
                "ept_table_drain(ept); ept_table_free(ept, ept->root);",
                "ept_table_free(ept, ept->root); ept_table_drain(ept);",
                "Nobody has the EPT any more: pages go back in one order or the other."),
-    Equivalent("ept/notify.c",
-               "atomic_add(&ept->sequence, 1);",
-               "atomic_write(&ept->sequence, atomic_read(&ept->sequence) + (1));",
-               "The sequence's readers and its other writers hold ept->lock, all but the end of "
-               "a bracket; and no bracket of this space is open, whose lock is held "
-               "exclusively.",
-               within="release"),
-    Equivalent("ept/region.c",
+    Equivalent("ept/leave.c",
                "atomic_add(&ept->sequence, 1);",
                "atomic_write(&ept->sequence, atomic_read(&ept->sequence) + (1));",
                READERS_LOCKED),

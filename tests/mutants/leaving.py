@@ -5,6 +5,7 @@ REGION = "unit/ept_region:"
 DETACH = "flush_settle(ept, ept_detach_range(ept, start, region->pages, flush_nothing()));"
 TELL = "leave_tell(ept, range->start, range->end);"
 FREEZE = "await(!spte_is_frozen(old = slot_read(slot)));"
+WITH_READERS = "spin_lock(&ept->lock.writers); atomic_or(&ept->lock.readers, RWLOCK_WRITER);"
 PASSED_BY = "old = slot_read(slot); if (spte_is_frozen(old)) return spte_empty();"
 
 LEAVING = [
@@ -76,4 +77,31 @@ LEAVING = [
            also=("return found ? STATUS_OK : STATUS_NOT_FOUND;",
                  "if (found) ept->regions[i].rights = rights; "
                  "return found ? STATUS_OK : STATUS_NOT_FOUND;")),
+    Mutant("start-with-readers", "ept/notify.c", "beside_lock(&ept->lock);", WITH_READERS,
+           "U22: a bracket begins without readers", "unit/ept_locks:of_an_ept",
+           within="notify_start"),
+    Mutant("release-with-readers", "ept/notify.c", "beside_lock(&ept->lock);", WITH_READERS,
+           "the end of the space begins without readers", "unit/ept_locks:of_its_end",
+           within="release"),
+    Mutant("explored-start-with-readers", "ept/notify.c", "beside_lock(&ept->lock);", WITH_READERS,
+           "U22: a bracket begins without readers", "explore/fault_migrate", within="notify_start"),
+    Mutant("starts-one-by-one", "ept/notify.c", "if (meets_another(ept, range))", "if (true)",
+           "U22: starts that have nothing in common go side by side",
+           "unit/ept_flush:u22_zaps_and_faults_side_by_side"),
+    Mutant("starts-alone", "ept/notify.c", "beside_open(&ept->lock);", "",
+           "U22: faults elsewhere go on while leaves are taken",
+           "unit/ept_flush:u22_zaps_and_faults_side_by_side", within="notify_start",
+           also=("beside_unlock(&ept->lock);", "write_unlock(&ept->lock);")),
+    Mutant("starts-of-a-page-together", "ept/notify.c", "if (meets_another(ept, range))",
+           "if (false)", "I4, I8: a start waits for what another has taken",
+           "explore/starts_of_a_page"),
+    Mutant("starts-of-a-leaf-together", "ept/notify.c",
+           "uint64_t inside = level_bytes(ept->caps.max_level) - 1;", "uint64_t inside = 0;",
+           "I4, I8: as far as a leaf may reach", "explore/starts_of_a_leaf"),
+    Mutant("beside-with-readers", "mm/base/lock.h",
+           "await(!(atomic_read(&lock->readers) & RWLOCK_READERS));", "",
+           "beside others after a moment without readers", "explore/rwlock_beside_readers"),
+    Mutant("beside-never-alone", "mm/base/lock.h",
+           "await(!(atomic_read(&lock->readers) & ~(RWLOCK_WRITER | RWLOCK_READERS)));", "",
+           "who wants to be alone waits for those beside", "explore/rwlock_beside_alone"),
 ]

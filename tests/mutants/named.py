@@ -466,8 +466,6 @@ OF_EPT = [unlocked(kind, "&ept->lock", "ept/" + file, function, rule, "unit/ept_
      "fault_maps"),
     ("write", "fault.c", "map", "U24: what stands in the way is taken away alone",
      "fault_replaces"),
-    ("write", "notify.c", "notify_start", "U22: a bracket begins alone", "of_an_ept"),
-    ("write", "notify.c", "release", "the end of the space is alone", "of_its_end"),
 )]
 
 
@@ -1116,7 +1114,7 @@ EXPLORED = [
            "a writer waits for the readers that are in", "explore/rwlock_readers"),
     Mutant("writer-unseen", "mm/base/lock.h", "atomic_or(&lock->readers, RWLOCK_WRITER);",
            "atomic_write(&lock->readers, RWLOCK_WRITER);",
-           "a writer forgets no reader that is in", "explore/rwlock_readers"),
+           "a writer forgets no reader that is in", "explore/rwlock_readers", within="write_lock"),
     Mutant("reader-backs-out-late", "mm/base/lock.h", "atomic_sub(&lock->readers, 1);", "",
            "a reader that must wait is not counted", "explore/rwlock_readers",
            within="read_lock"),

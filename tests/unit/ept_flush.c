@@ -2,6 +2,7 @@
  * Brackets and shootdowns: what each event of the host takes away, how many generations that
  * costs, who is interrupted, and what happens when a step is left out.
  */
+#include "ept/age.h"
 #include "tests/unit/ept_fixture.h"
 
 /* ------------------------------------------------------------------ entering */
@@ -185,6 +186,46 @@ static void tables_wait_for_the_flush(void **state)
 	assert_int_equal(seen_alive, 2);
 	assert_int_equal(stats()->tables_freed, 1);
 	assert_true(panics((void)folio_refcount(arena.host, watched), "freed"));
+}
+
+/* ------------------------------------------------------------------ side by side */
+
+static unsigned beside;
+
+/* A start is in its shootdown. Who would wait for it now would wait for ever. */
+static void go_on_elsewhere(unsigned cpu)
+{
+	const struct mm_range range = { .start = hva(BACKING + 4 * MIB), .event = EVENT_CLEAR,
+					.end = hva(BACKING + 6 * MIB) };
+
+	(void)cpu;
+	at_kick = NULL;
+	beside++;
+	check(ept_fault(ept, gpa(7 * MIB), ACCESS_WRITE) == FAULT_FIXED);
+	check(ept_fault(ept, gpa(0), ACCESS_READ) == FAULT_RETRY);
+	check(ept_clear_young(ept, hva(BACKING + 4 * MIB), hva(BACKING + 6 * MIB)));
+	notify_start(ept, &range);
+	check(!level_at(4 * MIB) && level_at(7 * MIB));
+	notify_end(ept);
+}
+
+static void u22_zaps_and_faults_side_by_side(void **state)
+{
+	(void)state;
+	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = true });
+	map_host(BACKING, 8 * MIB, LEVEL_4K);
+	add_region(0, 2048, BACKING, LEVEL_2M);
+	/* The host has the page: a lookup waits for nothing. */
+	assert_int_equal(space_write(space, hva(BACKING + 7 * MIB), &beside, sizeof(beside)),
+			 STATUS_OK);
+	store_on(2, 4 * MIB, 1);
+	store_on(1, 0, 1);
+	beside = 0;
+	at_kick = go_on_elsewhere;
+	assert_int_equal(space_invalidate(space, hva(BACKING), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(beside, 1);
+	assert_int_equal(stats()->zapped[0], 2);
+	close_ept(NULL);
 }
 
 /* ------------------------------------------------------------------ every event */
@@ -482,6 +523,7 @@ int main(void)
 		ept_test(sequence_of_flushes), ept_test(stale_entry_is_seen),
 		ept_test(stale_entry_is_flushed), ept_test(tables_wait_for_the_flush),
 		cmocka_unit_test(every_event_zaps), cmocka_unit_test(release), ept_test(aliases),
+		cmocka_unit_test(u22_zaps_and_faults_side_by_side),
 		ept_test(foreign_ranges), ept_test(faults_in_a_bracket),
 		ept_test(large_leaf_beside_a_bracket), ept_test(brackets_unite),
 		ept_test(region_added_in_a_bracket), ept_test(changes_during_the_lookup),
