@@ -7,6 +7,7 @@ static rwlock_t rwlock;
 static uint64_t one, two;
 /* Of those beside, each its own. */
 static uint64_t mine[EXPLORE_ACTORS];
+static atomic64_t inside;
 
 static void set_up(void)
 {
@@ -14,6 +15,7 @@ static void set_up(void)
 	rwlock = (rwlock_t){ 0 };
 	one = two = 0;
 	__builtin_memset(mine, 0, sizeof(mine));
+	atomic_write(&inside, 0);
 }
 
 static void count(void)
@@ -60,7 +62,9 @@ static void count_beside(void)
 	beside_lock(&rwlock);
 	one++;
 	beside_open(&rwlock);
+	atomic_add(&inside, 1);
 	mine[port_cpu()]++;
+	atomic_sub(&inside, 1);
 	beside_unlock(&rwlock);
 }
 
@@ -94,6 +98,7 @@ static void count_alone(void)
 {
 	beside_lock(&rwlock);
 	beside_alone(&rwlock);
+	check(!atomic_read(&inside));
 	two = mine[0] + mine[1];
 	one++;
 	beside_open(&rwlock);
