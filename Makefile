@@ -132,7 +132,7 @@ $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.c.o $(HOST_OBJECTS)
 	@mkdir -p $(@D)
 	@$(CC) -no-pie -fsanitize=address,undefined -o $@ $^ -lcmocka -lpthread
 $(BUILD)/unit/%.passed: $(BUILD)/unit/%
-	@timeout 120 $< >$(@:.passed=.log) 2>&1 || { cat $(@:.passed=.log); exit 1; }
+	@timeout 300 $< >$(@:.passed=.log) 2>&1 || { cat $(@:.passed=.log); exit 1; }
 	@touch $@
 .PRECIOUS: $(BUILD)/host/%.o $(BUILD)/unit/%
 

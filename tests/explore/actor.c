@@ -422,6 +422,8 @@ static void enter(void)
 }
 
 /* A stack on which explore_switch finds `enter` to return to. */
+enum { CLEARED = 4096 };
+
 static void prepare(unsigned i, void (*function)(void))
 {
 	struct actor *actor = control(i);
@@ -504,12 +506,27 @@ unsigned actor_choices(unsigned i)
 	return control(i)->pending == PENDING_CHOICE ? control(i)->choices : 1;
 }
 
+/*
+ * What calls of before, by this path or by another, have left where the next ones will have their
+ * frames: a frame's gaps and what it has not set yet would be part of the state. As deep as a
+ * transition mostly goes.
+ */
+static void clear_below(unsigned i)
+{
+	char *end = control(i)->stack_pointer, *start = end - CLEARED;
+
+	if (start < stacks[i])
+		start = stacks[i];
+	memset(start, 0, (size_t)(end - start));
+}
+
 void actor_step(unsigned i, unsigned choice)
 {
 	struct actor *actor = control(i);
 
 	if (actor->pending == PENDING_CHOICE)
 		actor->choice = choice;
+	clear_below(i);
 	running = (int)i;
 	machine.alone = 0;
 	explore_switch(&scheduler, actor->stack_pointer);

@@ -50,6 +50,8 @@ LOGS = [
            also=("protect_word(ept, log, n, bits, &batch);", ";")),
     Mutant("explored-harvest-unflushed", "ept/log.c", "flush_settle(ept, batch);", "(void)batch;",
            "U30: no CPU stores by the W of before", "explore/log_harvest", within="ept_log_get"),
+    Mutant("pairs-harvest-unflushed", "ept/log.c", "flush_settle(ept, batch);", "(void)batch;",
+           "U30: who knows W faults no more", "explore/pair_map_store_harvest", within="ept_log_get"),
     Mutant("explored-d-taken-unflushed", "ept/change.c", "batch->owed = true;",
            "batch->owed |= bit == SPTE_W;", "a CPU that knows D sets no other",
            "explore/log_bit_harvest", within="ept_take_many"),

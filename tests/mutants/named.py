@@ -6,7 +6,6 @@ A line is quoted as it stands in its file, without indentation. Where it stands 
 from leaving import LEAVING
 from logs import LOGS
 from mutant import Mutant
-from pairs import PAIRS
 from policies import POLICIES
 from reclaiming import RECLAIMING
 from sharing import SHARING
@@ -1499,4 +1498,4 @@ IN_PLACE = [
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
-         POLICIES + LOGS + PAIRS + LEAVING)
+         POLICIES + LOGS + LEAVING)
