@@ -97,7 +97,8 @@ static void s38_s39_aging(void **state)
 
 /*
  * The known price of marking when a leaf is made, as Linux does since 6.13: a leaf that goes takes what
- * it knew of uses with it. Who marks when it goes loses nothing.
+ * it knew of uses with it. Who marks when it goes loses nothing. A figure, not a failure (S51): of a use
+ * less may be known than there was, of a store nothing may be lost.
  */
 static void a_hint_takes_what_idle_tracking_asks_for(void **state)
 {

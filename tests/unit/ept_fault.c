@@ -48,6 +48,7 @@ static void no_host(void **state)
 	assert_int_equal(fault(0, ACCESS_READ), FAULT_NO_HOST);
 }
 
+/* U7: A, and where W is given D as well. */
 static void first_touch(void **state)
 {
 	unsigned level;
@@ -71,6 +72,7 @@ static void first_touch(void **state)
 	assert_int_equal(stats()->tables_allocated, 3);
 }
 
+/* U16: what allows the access already is left as it is. */
 static void second_fault_is_spurious(void **state)
 {
 	unsigned level;
@@ -90,7 +92,7 @@ static void second_fault_is_spurious(void **state)
 	assert_int_equal(stats()->mapped[0], 1);
 }
 
-/* Marks are taken away as writeback would, then a fault that finds the leaf in place. */
+/* U1: marks are taken away as writeback would, then a fault that finds the leaf in place. */
 static void reused_leaf_marks(void **state)
 {
 	(void)state;
@@ -165,6 +167,7 @@ static unsigned level_for(uint64_t guest_shift, uint64_t host_shift, unsigned ho
 	return level;
 }
 
+/* U25: the least of what the region, both alignments and the host allow. */
 static void misalignments(void **state)
 {
 	(void)state;

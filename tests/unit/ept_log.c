@@ -170,14 +170,14 @@ static void s65_no_lock_is_taken(void **state)
 	assert_int_equal(stats()->fast, 2);
 	assert_int_equal(harvest(), 2);
 	assert_true(has(0) && has(64));
-	/* U14: nothing there, a leaf that the host protects, a large leaf of a logged region. */
+	/* U14, U15: nothing there; U18: a leaf that the host protects. U17, a large leaf: U35, below. */
 	assert_int_equal(ept_fault_fast(ept, gfn(1), ACCESS_WRITE), FAULT_NO_HOST);
 	assert_int_equal(space_protect(space, hva(BACKING), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
 	load_on(1, 0);
 	assert_int_equal(ept_fault_fast(ept, gfn(0), ACCESS_WRITE), FAULT_NO_HOST);
 }
 
-/* U20: no flush, no mark; U2: whoever set MW has marked. */
+/* U20: no flush, no mark; U2: whoever set MW has marked; U5: the log has it all the same. */
 static void u20_what_it_does_not(void **state)
 {
 	(void)state;
@@ -190,6 +190,7 @@ static void u20_what_it_does_not(void **state)
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 	assert_int_equal(stats()->flushes, flushes);
 	assert_int_equal(host_read_count(arena.host, HOST_MARKS_DIRTY), marks);
+	assert_int_equal(harvest(), 1);
 }
 
 /* ------------------------------------------------------------------ large leaves */
@@ -353,6 +354,49 @@ static void u30_read_then_cleared(void **state)
 	assert_true(has(190) && has(0));
 }
 
+/*
+ * S66: a guest stores to each page once while a harvester copies, 64 pages at a time; where it has not
+ * been yet, before it comes there. Cleared all at once, each such store faults, and is reported by the
+ * next harvest, though the copy has it. Cleared piece by piece, each before it is copied: none.
+ */
+enum { PIECE = 64, COPIED = 8 * PIECE };
+
+static uint64_t faults_while_copied(bool manual, uint64_t *again)
+{
+	const struct log_options options = { .kind = LOG_WRITE_PROTECT, .manual = manual };
+
+	enable(&options);
+	for (uint64_t page = 0; page < COPIED; page++)
+		store(1, page, 1);
+	assert_int_equal(harvest(), COPIED);
+	uint64_t faults = stats()->faults[1];
+
+	for (uint64_t first = 0; first < COPIED; first += PIECE) {
+		for (uint64_t page = first; page < first + PIECE; page++)
+			store(1, page, 2);
+		all_leave();
+		if (manual)
+			assert_int_equal(ept_log_clear(ept, gfn(0), first, PIECE, &words[first / 64]),
+					 STATUS_OK);
+	}
+	faults = stats()->faults[1] - faults;
+	*again = harvest();
+	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
+	return faults;
+}
+
+static void s66_cleared_at_once_or_in_pieces(void **state)
+{
+	uint64_t again;
+
+	(void)state;
+	lend(PAGES * PAGE_SIZE, LEVEL_4K);
+	assert_int_equal(faults_while_copied(false, &again), COPIED);
+	assert_int_equal(again, COPIED);
+	assert_int_equal(faults_while_copied(true, &again), 0);
+	assert_int_equal(again, 0);
+}
+
 static void u31_initially_set(void **state)
 {
 	const struct log_options set = { .kind = LOG_WRITE_PROTECT, .manual = true,
@@ -465,7 +509,8 @@ int main(void)
 		log_test(u35_split_when_stored_to), log_test(u35_dirty_bits_split_at_once),
 		log_test(u35_dirty_bits_split_later), log_test(u35_no_memory_for_tables),
 		log_test(u34_large_again), log_test(u34_not_in_a_bracket),
-		cmocka_unit_test(u34_by_a_gigabyte), log_test(u30_read_then_cleared), log_test(u31_initially_set), log_test(refused),
+		cmocka_unit_test(u34_by_a_gigabyte), log_test(u30_read_then_cleared),
+		log_test(s66_cleared_at_once_or_in_pieces), log_test(u31_initially_set), log_test(refused),
 		log_test(a_region_goes_with_its_log),
 		cmocka_unit_test_setup_teardown(no_bits_but_software_s, open_bitless, close_ept),
 	};

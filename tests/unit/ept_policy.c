@@ -71,7 +71,7 @@ static void s1_marked_when_the_leaf_goes(void **state)
 	assert_int_equal(recording.steps[0].subject, frame_at(0).raw);
 }
 
-/* S92: by MAP it is the fault that does, and what goes is marked by nobody. */
+/* S92, S6: by MAP it is the fault that does, and what goes is marked by nobody. */
 static void s92_a_zap_marks_nothing(void **state)
 {
 	struct mm_range range;
@@ -277,9 +277,11 @@ static void bare_frames_are_not_marked(void **state)
 	folio_put(arena.host, block);
 }
 
+/* S50: MAP, unless somebody wants another. */
 static void chosen_before_the_regions(void **state)
 {
 	(void)state;
+	assert_int_equal(ept->policy, EPT_POLICY_MAP);
 	lend(BYTES, LEVEL_4K);
 	assert_true(panics(ept_set_policy(ept, EPT_POLICY_MAP), "region_count"));
 	arena_abandon(&arena);

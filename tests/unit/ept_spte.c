@@ -80,6 +80,7 @@ static void slots(void **state)
 	assert_int_equal(slot_read(&slot).bits, two.bits);
 }
 
+/* U6: of host-writable, MMU-writable and W the legal states are 111, 110, 100 and 000. */
 static void rules(void **state)
 {
 	uint64_t rw = spte_make_leaf(pfn(0x40000), true).bits;
