@@ -138,9 +138,10 @@ POLICIES = [
     Mutant("explored-map-keeps", "ept/notify.c", ZAP_REGION, "",
            "S49: a leaf that was marked for must go, or it is stored by again",
            "explore/writeback"),
-    Mutant("explored-ept-goes-unheard", "ept/lifecycle.c", "write_lock(&ept->lock);",
-           "if (!ept->released) notifier_unregister(ept->space, &ept->notifier); "
-           "write_lock(&ept->lock);",
+    Mutant("explored-ept-goes-unheard", "ept/lifecycle.c",
+           "check(ept_region_remove(ept, ept->regions[0].start) == STATUS_OK);",
+           "{ notifier_unregister(ept->space, &ept->notifier); "
+           "check(ept_region_remove(ept, ept->regions[0].start) == STATUS_OK); }",
            "S49: what leaves know is told while the host still tells", "explore/zap_ept_goes",
            within="ept_destroy", also=("if (!ept->released)", "if (false)")),
 ]
