@@ -112,13 +112,23 @@ static void run_logged(enum ept_policy policy, const struct log_options *options
 	guest_destroy(&one);
 }
 
+/*
+ * What differs between machines is the processor, not the policies: two of them everywhere, one that
+ * marks first and one that marks last, and all of them where there are four CPUs.
+ */
+static bool is_wanted(enum ept_policy policy)
+{
+	return cpu_count() >= 4 || policy == EPT_POLICY_MAP || policy == EPT_POLICY_ZAP;
+}
+
 static void each_policy(const struct log_options *options, unsigned level, unsigned vcpus)
 {
 	struct host_stats before, after;
 
 	host_read_stats(boot_host(), &before);
 	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++)
-		run_logged(policy, options, level, vcpus);
+		if (is_wanted(policy))
+			run_logged(policy, options, level, vcpus);
 	host_read_stats(boot_host(), &after);
 	expect_equal(after.pages_free, before.pages_free);
 }
