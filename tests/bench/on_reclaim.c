@@ -4,6 +4,7 @@
  */
 #include "mm/lru.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/no_store.h"
 
 #define BASE UINT64_C(0x40000000)
 
@@ -13,26 +14,6 @@ static struct space *space;
 static struct file *file;
 
 static void must(enum status status) { check(status == STATUS_OK); }
-
-/* A store that takes no time: what is read is whatever the page held. */
-static enum status read_nothing(struct store *self, uint64_t at, void *into, uint64_t bytes,
-				uint64_t *done)
-{
-	(void)self, (void)at, (void)into;
-	*done = bytes;
-	return STATUS_OK;
-}
-
-static enum status write_nothing(struct store *self, uint64_t at, const void *from, uint64_t bytes,
-				 uint64_t *done)
-{
-	(void)self, (void)at, (void)from;
-	*done = bytes;
-	return STATUS_OK;
-}
-
-static const struct store_ops no_store_ops = { read_nothing, write_nothing };
-static struct store no_store = { &no_store_ops };
 
 static hva_t page(unsigned i) { return hva(BASE + i * PAGE_SIZE); }
 

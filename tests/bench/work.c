@@ -4,6 +4,7 @@
  */
 #include "mm/host.h"
 #include "mm/lru.h"
+#include "tests/bench/no_store.h"
 #include "tests/bench/work.h"
 
 const struct work_name work_names[WORK_COUNTS] = {
@@ -26,26 +27,6 @@ const char *const work_policies[EPT_POLICIES] = {
 };
 
 /* ------------------------------------------------------------------ its memory */
-
-/* A store that takes no time: what is read is whatever the page held. */
-static enum status read_nothing(struct store *self, uint64_t at, void *into, uint64_t bytes,
-				uint64_t *done)
-{
-	(void)self, (void)at, (void)into;
-	*done = bytes;
-	return STATUS_OK;
-}
-
-static enum status write_nothing(struct store *self, uint64_t at, const void *from, uint64_t bytes,
-				 uint64_t *done)
-{
-	(void)self, (void)at, (void)from;
-	*done = bytes;
-	return STATUS_OK;
-}
-
-static const struct store_ops no_store_ops = { read_nothing, write_nothing };
-static struct store no_store = { &no_store_ops };
 
 static unsigned level_or_4k(unsigned level) { return level ? level : LEVEL_4K; }
 
