@@ -141,11 +141,25 @@ static void open_regions(void)
 	region.start = gfn(STORED);
 	region.backing = page_hva(STORED);
 	check(ept_region_add(world.ept, &region) == STATUS_OK);
+	region.start = gfn(2);
+	region.backing = page_hva(2);
+	check(ept_region_add(world.ept, &region) == STATUS_OK);
 }
 
 static void bracket_elsewhere(void)
 {
 	check(space_invalidate(world.space, page_hva(2), PAGE_SIZE) == STATUS_OK);
+}
+
+/* Its bracket ends without space->lock. */
+static void protect_elsewhere(void)
+{
+	check(ept_region_set_rights(world.ept, gfn(2), REGION_READ_ONLY) == STATUS_OK);
+}
+
+static void discard_stored(void)
+{
+	check(space_discard(world.space, page_hva(STORED), PAGE_SIZE) == STATUS_OK);
 }
 
 static void bracket_and_fault(void)
@@ -166,3 +180,7 @@ SCENARIO(sequence_advances, .rule = "the sequence never comes back to what a fau
 	 .setup = open_regions,
 	 .actors = { bracket_elsewhere, bracket_and_fault, remove_region },
 	 .verify = world_verify, .name_word = world_name);
+SCENARIO(sequence_advances_rights, .rule = "nor where a bracket is the secondary MMU's own (U22, U23)",
+	 .setup = open_regions,
+	 .actors = { protect_elsewhere, bracket_and_fault, discard_stored },
+	 .verify = world_verify, .name_word = world_name, .bound = 2, .walks_tso = 400);
