@@ -22,21 +22,55 @@ bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t n
 	return true;
 }
 
+/* Of a leaf that no fault has asked for: it goes, or loses A, and can tell this once if it was of use. */
+static __attribute__((noinline, cold)) void count_used(struct ept *ept, spte_t old)
+{
+	if (spte_accessed(old))
+		ept_count(ept, COUNT_PREFETCH_USED, 1);
+}
+
+/* Most were asked for: two instructions of a leaf's end. */
+static inline void note_used(struct ept *ept, spte_t old)
+{
+	if (spte_prefetched(old))
+		count_used(ept, old);
+}
+
+static spte_t asked_for(spte_t s) { return (spte_t){ s.bits & ~SPTE_PREFETCHED }; }
+
 /* Once: who has changed the leaf meanwhile has used it. */
-static bool track_leaf(spte_slot_t *slot)
+static bool track_leaf(struct ept *ept, spte_slot_t *slot)
 {
 	spte_t old = slot_read(slot);
 	bool young = spte_is_leaf(old) && spte_accessed(old);
 
-	if (young)
-		(void)slot_cmpxchg(slot, &old, spte_track(old));
+	if (young && slot_cmpxchg(slot, &old, asked_for(spte_track(old))))
+		note_used(ept, old);
 	return young;
+}
+
+/* Where some leaves are prefetched: A and that mark go together, so that it is counted once. */
+static bool age_leaf(struct ept *ept, spte_slot_t *slot)
+{
+	spte_t old = slot_read(slot);
+
+	while (spte_accessed(old)) {
+		spte_t new = asked_for((spte_t){ old.bits & ~SPTE_A });
+
+		if (slot_cmpxchg(slot, &old, new)) {
+			note_used(ept, old);
+			return true;
+		}
+	}
+	return false;
 }
 
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot)
 {
 	if (!ept->caps.accessed_dirty)
-		return track_leaf(slot);
+		return track_leaf(ept, slot);
+	if (ept->prefetch)
+		return age_leaf(ept, slot);
 	return spte_accessed(slot_and_not(slot, SPTE_A));
 }
 
@@ -44,6 +78,7 @@ bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *foun
 {
 	if (!slot_cmpxchg(slot, found, new))
 		return false;
+	note_used(ept, *found);
 	ept_count(ept, COUNT_MADE_WRITABLE, 1);
 	return true;
 }
@@ -141,6 +176,7 @@ static inline void empty_leaf(struct ept *ept, spte_slot_t *slot, gfn_t frame, u
 	batch->owed = true;
 	batch->zapped[level - 1]++;
 	log_note_taken(ept, frame, level, old);
+	note_used(ept, old);
 	policy_taken(ept, old, SPTE_A | SPTE_D, batch);
 }
 
@@ -189,7 +225,7 @@ static spte_t joined(const struct ept *ept, pfn_t table, unsigned level, pfn_t f
 			return spte_empty();
 		child.bits -= i * level_bytes(level - 1);
 		check(spte_frame(child).raw == frame.raw);
-		leaf.bits |= spte_restored(child).bits;
+		leaf.bits |= asked_for(spte_restored(child)).bits;
 	}
 	if (spte_mmu_writable(leaf))
 		leaf.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
@@ -265,6 +301,7 @@ static unsigned tell_all(struct ept *ept, pfn_t table, struct flush_batch *batch
 		if (!spte_present(old))
 			continue;
 		leaves++;
+		note_used(ept, old);
 		policy_taken(ept, old, SPTE_A | SPTE_D, batch);
 	}
 	return leaves;
@@ -275,6 +312,7 @@ void ept_take_dead(struct ept *ept, spte_slot_t *slot, unsigned level, struct fl
 	spte_t old = slot_freeze(slot);
 
 	if (spte_is_leaf(old)) {
+		note_used(ept, old);
 		policy_taken(ept, old, SPTE_A | SPTE_D, batch);
 		ept_count(ept, COUNT_ZAPPED_4K + level - LEVEL_4K, 1);
 	} else if (old.bits) {

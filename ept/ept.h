@@ -52,6 +52,12 @@ enum ept_policy {
 };
 /* MAP at first. Before any region is added. */
 void ept_set_policy(struct ept *ept, enum ept_policy policy);
+/*
+ * A fault that maps a page of 4 KiB maps its neighbours as well: those of the aligned block of so many
+ * pages that the host could be written through this moment, unused (S5, U3). A power of two up to 512;
+ * 0, which it is at first: none. Before any region is added. Linux: PTE_PREFETCH_NUM, which is 8.
+ */
+void ept_set_prefetch(struct ept *ept, unsigned pages);
 
 /*
  * No CPU may be inside the guest. Drops every mapping, unregisters, frees every table. The space
@@ -256,6 +262,8 @@ struct ept_stats {
 	uint64_t changes;		/* leaves exchanged by change_pte */
 	uint64_t fast;			/* faults that took no lock */
 	uint64_t split, joined;		/* large leaves that became a table, tables that became one */
+	uint64_t prefetched;		/* leaves installed that no fault has asked for */
+	uint64_t prefetch_used;		/* of these, the used: known when one is aged or goes */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

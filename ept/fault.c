@@ -24,6 +24,7 @@
 #include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/policy.h"
+#include "ept/prefetch.h"
 #include "ept/region.h"
 #include "ept/ring.h"
 #include "ept/table.h"
@@ -195,6 +196,8 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 	read_lock(&ept->lock);
 	enum map_result result = try_map(ept, fault, &planned);
 
+	if (ept->prefetch && result == MAP_INSTALLED)
+		prefetch_around(ept, &fault->region, fault->frame);
 	read_unlock(&ept->lock);
 	if (result == MAP_CONFLICT) {
 		write_lock(&ept->lock);

@@ -43,6 +43,14 @@ void ept_set_policy(struct ept *ept, enum ept_policy policy)
 	ept->policy = policy;
 }
 
+void ept_set_prefetch(struct ept *ept, unsigned pages)
+{
+	check(!ept->region_count);
+	/* A block lies in one table. */
+	check(pages <= EPT_ENTRIES && !(pages & (pages - 1)));
+	ept->prefetch = pages;
+}
+
 void ept_destroy(struct ept *ept)
 {
 	uint64_t all = EPT_ENTRIES * level_pages(EPT_ROOT_LEVEL);
@@ -108,4 +116,6 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 	out->fast = sum[COUNT_FAST];
 	out->split = sum[COUNT_SPLIT];
 	out->joined = sum[COUNT_JOINED];
+	out->prefetched = sum[COUNT_PREFETCHED];
+	out->prefetch_used = sum[COUNT_PREFETCH_USED];
 }

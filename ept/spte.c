@@ -50,5 +50,7 @@ const char *spte_fault(spte_t s, unsigned level)
 	fault = hardware_fault(s, level);
 	if (!fault && level == LEVEL_4K && spte_is_table(s))
 		fault = "a table below level 2";
+	if (!fault && spte_prefetched(s) && (level > LEVEL_4K || spte_is_table(s)))
+		fault = "prefetched, but no leaf of 4 KiB";
 	return fault ? fault : software_fault(s);
 }

@@ -6,17 +6,17 @@
  * A leaf; SDM "Format of an EPT Page-Table Entry that Maps a 4-KByte Page", and the two formats
  * for larger pages:
  *
- *   63      56 55 54 53  52 51                        12  11 10  9  8   7    6   5..3  2 1 0
- *   ignored    SX SR MW  HW  frame (low bits 0 in large)  P   -  D  A  leaf IPAT type  X W R
+ *   63  60 59 58   56 55 54 53 52 51                        12  11 10 9 8  7    6    5..3 2 1 0
+ *   ignored PF ignored SX SR MW HW frame (low bits 0 in large)  P   -  D A leaf IPAT type X W R
  *
  * A table; SDM "Format of an EPT PDE that References an EPT Page Table" and its like:
  *
  *   63         52 51                            12  11 10  9  8   7      6..3    2 1 0
  *   ignored        frame of the table               P   -  -  A   0   reserved 0  X W R
  *
- * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights) stand
- * where the processor looks at nothing, in every format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so
- * that a leaf is known without its level.
+ * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights), PF
+ * (prefetched) stand where the processor looks at nothing, in every format. Bit 7 is ignored in a
+ * 4 KiB leaf; it is set there too, so that a leaf is known without its level.
  */
 #ifndef EPT_SPTE_H
 #define EPT_SPTE_H
@@ -54,6 +54,8 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_SAVED_R       (UINT64_C(1) << 54)
 #define SPTE_SAVED_X       (UINT64_C(1) << 55)
 #define SPTE_SAVED         (SPTE_SAVED_R | SPTE_SAVED_X)
+/* In a leaf of 4 KiB alone: no fault asked for it, and nobody has said yet that it was used (S5). */
+#define SPTE_PREFETCHED    (UINT64_C(1) << 59)
 /* Neither is of an entry that is present: what it is instead. */
 #define SPTE_DEAD          (UINT64_C(1) << 56)
 #define SPTE_FROZEN        (UINT64_C(1) << 57)
@@ -80,13 +82,15 @@ static inline bool spte_accessed(spte_t s) { return s.bits & SPTE_A; }
 static inline bool spte_dirty(spte_t s) { return s.bits & SPTE_D; }
 static inline bool spte_host_writable(spte_t s) { return s.bits & SPTE_HOST_WRITABLE; }
 static inline bool spte_mmu_writable(spte_t s) { return s.bits & SPTE_MMU_WRITABLE; }
+static inline bool spte_prefetched(spte_t s) { return s.bits & SPTE_PREFETCHED; }
 static inline bool spte_allows(spte_t s, enum access access)
 {
 	return (s.bits & access) == (uint64_t)access;
 }
-/* The new leaf is the old one, and may be written besides. */
+/* The new leaf is the old one, and may be written besides; it is asked for, if the old one was not. */
 static inline bool spte_adds_write(spte_t old, spte_t new)
 {
+	old.bits &= ~SPTE_PREFETCHED;
 	return !((old.bits ^ new.bits) & ~(SPTE_WRITE_BITS | SPTE_A)) && !(old.bits & ~new.bits);
 }
 static inline bool spte_tracked(spte_t s) { return s.bits & SPTE_SAVED; }
@@ -124,6 +128,18 @@ static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
 
 	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
 			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | write };
+}
+
+/*
+ * A leaf of 4 KiB for a page that may be written and that nobody has asked for yet: as above but
+ * unused, so it is put aside where the processor has no A (U7).
+ */
+static inline spte_t spte_make_prefetched(pfn_t frame, bool accessed_dirty)
+{
+	spte_t leaf = spte_make_leaf(frame, true);
+
+	leaf.bits = (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED;
+	return accessed_dirty ? leaf : spte_track(leaf);
 }
 
 /* The same memory and rights, one page of the next lower level. */

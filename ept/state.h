@@ -24,6 +24,7 @@ enum count {
 	COUNT_TABLES_ALLOCATED, COUNT_TABLES_FREED,
 	COUNT_CHANGES,
 	COUNT_FAST, COUNT_SPLIT, COUNT_JOINED,
+	COUNT_PREFETCHED, COUNT_PREFETCH_USED,
 	COUNTS
 };
 
@@ -65,7 +66,8 @@ struct ept {
 	struct host *host;
 	struct ept_caps caps;
 	pfn_t root;
-	enum ept_policy policy;		/* fixed before the first region */
+	enum ept_policy policy;		/* fixed before the first region, and so is the next */
+	unsigned prefetch;		/* pages to a block, a power of two; 0: no prefetch */
 
 	/* Under lock. The tables below root as well. */
 	rwlock_t lock;

@@ -63,6 +63,8 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "writable in a read-only region");
 	if (spte_tracked(s) && ept->caps.accessed_dirty)
 		broken(frame, level, s, "rights saved, though the processor has A");
+	if (spte_prefetched(s) && !ept->prefetch)
+		broken(frame, level, s, "prefetched, though nobody prefetches here");
 	/* Where the processor sets no D, whoever gives W does. */
 	if (spte_writable(s) && !spte_dirty(s) && !ept->caps.accessed_dirty)
 		broken(frame, level, s, "writable, but not dirty");

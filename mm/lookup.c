@@ -136,6 +136,14 @@ enum status mm_lookup(struct space *space, hva_t address, enum access access, st
 	return look_slowly(space, address.raw, access, 0, out);
 }
 
+bool mm_lookup_now(struct space *space, hva_t address, enum access access, unsigned flags,
+		   struct mm_page *out)
+{
+	const struct lookup lookup = { space->host, address.raw, access, flags };
+
+	return address.raw < SPACE_END && walk_alone(space, lookup, out);
+}
+
 enum status mm_peek(struct space *space, hva_t address, struct mm_page *out)
 {
 	if (address.raw >= SPACE_END)

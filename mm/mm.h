@@ -518,6 +518,14 @@ MUST_USE enum status mm_lookup_with(struct space *space, hva_t address, enum acc
 				    unsigned flags, struct mm_page *out);
 
 /*
+ * What the walk without a lock says, by the same rules, or false: nothing is faulted in, changed or
+ * waited for. Under any lock of a listener's: while no bracket is open over the address and none can
+ * begin, what it says holds. Linux: get_user_pages_fast_only.
+ */
+MUST_USE bool mm_lookup_now(struct space *space, hva_t address, enum access access, unsigned flags,
+			    struct mm_page *out);
+
+/*
  * What is mapped there now: faults nothing in, judges nothing. STATUS_NOT_FOUND: nothing that may
  * be read. For those who compare two MMUs, not for mapping. No lock.
  */

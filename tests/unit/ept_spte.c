@@ -12,6 +12,7 @@ _Static_assert(sizeof(spte_slot_t) == 8 && sizeof(spte_t) == 8, "an entry is eig
 /* Software's bits are where SDM's formats say "ignored", for leaves and for tables. */
 _Static_assert(SPTE_PRESENT == 0x800, "bit 11");
 _Static_assert((SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE) == UINT64_C(3) << 52, "bits 53:52");
+_Static_assert(SPTE_PREFETCHED == UINT64_C(1) << 59, "bit 59: with any control on, ignored");
 
 static void leaves(void **state)
 {
@@ -131,11 +132,35 @@ static void rules(void **state)
 	}
 }
 
+/* U7: for a page that may be written and is unused; of 4 KiB alone. */
+static void prefetched(void **state)
+{
+	spte_t leaf = spte_make_leaf(pfn(0x40000), true);
+	spte_t flag = spte_make_prefetched(pfn(0x40000), true);
+	spte_t aside = spte_make_prefetched(pfn(0x40000), false);
+
+	(void)state;
+	assert_int_equal(flag.bits, (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED);
+	assert_int_equal(spte_restored(aside).bits | SPTE_W, flag.bits);
+	assert_true(spte_tracked(aside) && !(aside.bits & (SPTE_RIGHTS | SPTE_A)));
+	assert_null(spte_fault(flag, LEVEL_4K));
+	assert_null(spte_fault(aside, LEVEL_4K));
+	assert_string_equal(spte_fault(flag, LEVEL_2M), "prefetched, but no leaf of 4 KiB");
+	flag.bits = spte_make_table(pfn(1)).bits | SPTE_PREFETCHED;
+	assert_string_equal(spte_fault(flag, LEVEL_2M), "prefetched, but no leaf of 4 KiB");
+	/* It is asked for by what adds W to it. */
+	flag = spte_make_prefetched(pfn(0x40000), true);
+	flag.bits &= ~SPTE_WRITE_BITS;
+	assert_true(spte_adds_write(flag, leaf));
+	assert_false(spte_adds_write(leaf, flag));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(leaves), cmocka_unit_test(tables), cmocka_unit_test(neither),
 		cmocka_unit_test(allows), cmocka_unit_test(slots), cmocka_unit_test(rules),
+		cmocka_unit_test(prefetched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

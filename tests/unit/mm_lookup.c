@@ -244,6 +244,37 @@ static void s17_hints_are_for_those_who_ask(void **state)
 	atomic_write(entry(BASE).slot, before.bits);
 }
 
+static bool find_now(uint64_t address, enum access access, unsigned flags, struct mm_page *out)
+{
+	return mm_lookup_now(space, hva(address), access, flags, out);
+}
+
+/* S25: what the walk alone can tell, and nothing is faulted in or touched for the rest. */
+static void s25_now_or_not_at_all(void **state)
+{
+	struct mm_page page;
+
+	(void)state;
+	map(BASE, 2 * PAGE_SIZE, LEVEL_4K);
+	look_up(BASE, ACCESS_WRITE);
+	clean(BASE);
+	uint64_t faults = count(HOST_FAULTS), slow = count(HOST_SLOW_LOOKUPS);
+
+	assert_false(find_now(BASE + PAGE_SIZE, ACCESS_READ, 0, &page));
+	assert_false(find_now(SPACE_END, ACCESS_READ, 0, &page));
+	assert_false(find_now(BASE, ACCESS_WRITE, LOOKUP_TOUCH, &page));
+	assert_int_equal(bits(BASE), 0);
+	assert_true(find_now(BASE, ACCESS_WRITE, 0, &page));
+	assert_true(page.writable && page.refcounted);
+	assert_int_equal(page.frame.raw, frame_at(BASE).raw);
+	assert_int_equal(bits(BASE), 0);
+	assert_int_equal(count(HOST_FAULTS), faults);
+	assert_int_equal(count(HOST_SLOW_LOOKUPS), slow);
+	/* Young and dirty, it is an answer to those who want it so. */
+	assert_int_equal(find(BASE, ACCESS_WRITE, LOOKUP_TOUCH, &page), STATUS_OK);
+	assert_true(find_now(BASE, ACCESS_WRITE, LOOKUP_TOUCH, &page) && page.dirty);
+}
+
 /* ------------------------------------------------------------------ FOLL_TOUCH */
 
 enum kind { PAGE, LARGE, POOLED, FAST, KINDS };
@@ -312,7 +343,8 @@ int main(void)
 		lookup_test(s87_one_walk), lookup_test(s88_reads_of_shared_pages),
 		lookup_test(s89_a_page_that_is_held), lookup_test(s95_a_page_that_is_named),
 		lookup_test(what_has_no_folio_is_not_held), lookup_test(s16_fast_or_not_at_all),
-		lookup_test(s17_hints_are_for_those_who_ask), lookup_test(s60_s31_s32_touch),
+		lookup_test(s17_hints_are_for_those_who_ask),
+		lookup_test(s25_now_or_not_at_all), lookup_test(s60_s31_s32_touch),
 	};
 
 	return cmocka_run_group_tests_name("mm/lookup", tests, NULL, NULL);
