@@ -181,10 +181,13 @@ static void reach(enum pending pending, const struct explore_word *word, bool wr
 
 	if (actor->look_again)
 		actor->look_again = false;
-	else if (shared || must_drain || machine.every_access || ++machine.alone > ALONE_MAX)
+	else if (shared || must_drain || machine.every_access || ++machine.alone > ALONE_MAX) {
+		forget();
 		wait_turn(pending, word);
+	}
 	memory_record(word->at, word->bytes, write, false);
 	machine.tallies[running].accesses++;
+	forget();
 }
 
 static void watch(struct actor *actor, const struct explore_word *word, uint64_t value)
@@ -207,6 +210,7 @@ uint64_t explore_read(struct explore_word word)
 	if (actor->awaiting)
 		watch(actor, &word, value);
 	tell(&word, "reads", value, value);
+	forget();
 	return value;
 }
 
@@ -240,6 +244,7 @@ void explore_write(struct explore_word word, uint64_t value)
 	reach(PENDING_WRITE, &word, true);
 	tell(&word, "writes", load(word.at, word.bytes), value);
 	store(word.at, word.bytes, value);
+	forget();
 }
 
 static uint64_t changed(enum explore_verb verb, uint64_t old, uint64_t operand)
@@ -274,6 +279,7 @@ uint64_t explore_change(struct explore_word word, enum explore_verb verb, uint64
 	if (self())
 		tell(&word, "changes", old, new);
 	store_locked(&word, new);
+	forget();
 	return old;
 }
 
@@ -292,6 +298,7 @@ bool explore_cmpxchg(struct explore_word word, void *expected, uint64_t value)
 	else
 		/* `expected` may be anywhere; it is the caller's own. */
 		memcpy(expected, &old, word.bytes);
+	forget();
 	return same;
 }
 

@@ -97,8 +97,20 @@ struct machine {
 	const char *failure;			/* of the transition just made */
 	unsigned alone;				/* its accesses without a point */
 	bool every_access;			/* replay: each access is a point */
+	bool compares;				/* states: the search knows them by their hashes */
 };
 extern struct machine machine;
+
+/*
+ * What calls that have returned left on the stack below the caller's frame is cleared: the next frames'
+ * gaps, and what they have not set yet, would have it in them, and one state would look like many.
+ */
+void explore_forget(void);
+static inline void forget(void)
+{
+	if (machine.compares)
+		explore_forget();
+}
 
 struct actor *actor(unsigned i);
 void machine_start(const struct scenario *scenario, enum explore_model model);

@@ -194,6 +194,7 @@ static void plain(void *at, unsigned bytes, bool write)
 	}
 	if (write)
 		memory_log(at, bytes);
+	forget();
 }
 
 /* Where clang counts for libFuzzer what was reached: empty unless that was asked for. */

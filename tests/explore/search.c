@@ -686,6 +686,7 @@ void search_open(const struct plan *plan, struct result *out)
 	memory_forget();
 	if (plan->scenario->setup)
 		plan->scenario->setup();
+	machine.compares = plan->engine == ENGINE_STATEFUL;
 	machine_start(plan->scenario, plan->model);
 	memory_begin();
 	reset(&current);

@@ -21,4 +21,18 @@ explore_switch:
 	pop	%rbp
 	ret
 
+# explore_forget(void): clears what calls that have returned left below the caller's frame, and changes
+# only what the ABI lets a callee change.
+
+	.globl	explore_forget
+	.type	explore_forget, @function
+explore_forget:
+	pxor	%xmm0, %xmm0
+	.set	at, 16
+	.rept	16
+	movups	%xmm0, -at(%rsp)
+	.set	at, at + 16
+	.endr
+	ret
+
 	.section .note.GNU-stack, "", @progbits
