@@ -24,7 +24,6 @@
  */
 #include "ept/change.h"
 #include "ept/log.h"
-#include "ept/memfd.h"
 #include "ept/notify.h"
 #include "ept/policy.h"
 #include "ept/prefetch.h"
@@ -36,7 +35,10 @@ static void prefetch_one(struct ept *ept, spte_slot_t *slot, hva_t address)
 	struct mm_page page;
 	spte_t found;
 
-	/* What has no folio is left to a fault: nobody could be told that it is dirty. */
+	/*
+	 * A memfd's page is at no address of the space. What has no folio is left to a fault: nobody
+	 * could be told that it is dirty.
+	 */
 	if (!mm_lookup_now(ept->space, address, ACCESS_WRITE, policy_lookup_flags(ept), &page) ||
 	    !page.refcounted)
 		return;
@@ -57,9 +59,12 @@ void prefetch_around(struct ept *ept, const struct region *region, gfn_t frame)
 	uint64_t end = block + ept->prefetch < region_end ? block + ept->prefetch : region_end;
 	hva_t address = region_hva(region, gfn(start));
 
-	/* A store by a leaf with W would go unlogged; who may not store needs no W. */
-	if (memfd_is(address) || region->rights == REGION_READ_ONLY || log_find(ept, frame) ||
-	    notify_busy(ept, address, hva_add(address, (end - start) << PAGE_SHIFT)))
+	if (region->rights == REGION_READ_ONLY)
+		return;
+	/* A store by a leaf that has W would be in no log. */
+	if (log_find(ept, frame))
+		return;
+	if (notify_busy(ept, address, hva_add(address, (end - start) << PAGE_SHIFT)))
 		return;
 
 	struct ept_walk walk = ept_walk_begin(ept, gfn(start), end - start);

@@ -160,3 +160,36 @@ BENCHMARK(wp_fault_fast_path, .setup = open_logged, .before = harvest, .body = f
 /* The host's page is there, the tables are, the leaf is not. */
 BENCHMARK(populate_4k_path, .setup = open_small, .before = zap, .body = fault_some, .end = close,
 	  .operations = FAULTS);
+
+/* ---------------------------------- with neighbours */
+
+enum { BLOCK = 8 };
+
+static void open_prefetching(struct host *host)
+{
+	open_small(host);
+	touch(host);
+	remove_region(host);
+	ept_set_prefetch(ept, BLOCK);
+	add_region(LEVEL_4K);
+}
+
+/* The guest stores to every page, and faults once a block. */
+static void fault_blocks(struct host *host)
+{
+	(void)host;
+	for (uint64_t page = 0; page < FAULTS; page += BLOCK)
+		check(ept_fault(ept, gpa(page * PAGE_SIZE), ACCESS_WRITE) == FAULT_FIXED);
+}
+
+static void close_prefetching(struct host *host)
+{
+	struct ept_stats stats;
+
+	ept_read_stats(ept, &stats);
+	check(stats.prefetched == (stats.mapped[0] - PAGES) / BLOCK * (BLOCK - 1));
+	close(host);
+}
+
+BENCHMARK(populate_4k_prefetch, .setup = open_prefetching, .before = zap, .body = fault_blocks,
+	  .end = close_prefetching, .operations = FAULTS);

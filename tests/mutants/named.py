@@ -7,6 +7,7 @@ from leaving import LEAVING
 from logs import LOGS
 from mutant import Mutant
 from policies import POLICIES
+from prefetching import PREFETCHING
 from reclaiming import RECLAIMING
 from sharing import SHARING
 
@@ -1496,4 +1497,4 @@ IN_PLACE = [
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
-         POLICIES + LOGS + LEAVING)
+         POLICIES + LOGS + LEAVING + PREFETCHING)
