@@ -172,6 +172,7 @@ static void open_all(unsigned options)
 
 	check(space_create(arena_open(&scene.arena, ARENA_MIB), &scene.space) == STATUS_OK);
 	check(ept_create(scene.space, &caps, &scene.ept) == STATUS_OK);
+	ept_set_prefetch(scene.ept, options & OPERATIONS_PREFETCH ? 8 : 0);
 	scene.listener = (struct notifier){ .ops = &listener_ops };
 	notifier_register(scene.space, &scene.listener);
 	kick_hook(on_kick);

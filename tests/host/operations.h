@@ -29,6 +29,7 @@ enum operations_options {
 	OPERATIONS_ACCESSED_DIRTY = 1 << 0,	/* the EPT has A and D flags */
 	OPERATIONS_SMALL_LEAVES = 1 << 1,	/* 4 KiB ones only */
 	OPERATIONS_SPACE_FIRST = 1 << 2,	/* the process ends before its guest */
+	OPERATIONS_PREFETCH = 1 << 3,		/* a fault maps its neighbours as well */
 	OPERATIONS_VERIFY_ALL = 15 << 4,	/* after each operation: slow, so all four bits */
 };
 

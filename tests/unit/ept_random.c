@@ -30,25 +30,31 @@ static void fill(uint64_t seed, unsigned options)
 static void random_operations(void **state)
 {
 	uint64_t small_zapped = 0, large_zapped = 0, flushes = 0, tables_freed = 0, retries = 0;
+	uint64_t prefetched = 0, used = 0;
 
 	(void)state;
 	for (unsigned seed = 1; seed <= SEEDS; seed++) {
 		struct ept_stats stats;
 
 		fill(seed, OPERATIONS_VERIFY_ALL | (seed & 1 ? OPERATIONS_ACCESSED_DIRTY : 0) |
-			   (seed & 2 ? OPERATIONS_SPACE_FIRST : 0));
+			   (seed & 2 ? OPERATIONS_SPACE_FIRST : 0) |
+			   (seed & 4 ? OPERATIONS_PREFETCH : 0));
 		operations_run(input, sizeof(input), &stats);
 		small_zapped += stats.zapped[0];
 		large_zapped += stats.zapped[1];
 		flushes += stats.flushes;
 		tables_freed += stats.tables_freed;
 		retries += stats.retries;
+		prefetched += stats.prefetched;
+		used += stats.prefetch_used;
 	}
-	print_message("# zapped %lu small, %lu large; %lu flushes, %lu tables freed, %lu retries\n",
-		      small_zapped, large_zapped, flushes, tables_freed, retries);
+	print_message("# zapped %lu small, %lu large; %lu flushes, %lu tables freed, %lu retries; "
+		      "prefetched %lu, used %lu\n",
+		      small_zapped, large_zapped, flushes, tables_freed, retries, prefetched, used);
 	/* It was worth the walk. */
 	assert_true(small_zapped > 100 * SEEDS && large_zapped > 20 * SEEDS);
 	assert_true(flushes > 50 * SEEDS && tables_freed > 20 * SEEDS && retries > SEEDS);
+	assert_true(prefetched > 100 * SEEDS && used > SEEDS && used < prefetched);
 }
 
 int main(void)

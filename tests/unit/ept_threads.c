@@ -203,9 +203,10 @@ static void *host_thread(void *argument)
 
 /* ------------------------------------------------------------------ the run */
 
-static void open_guests(bool deaf)
+static void open_guests(bool deaf, unsigned block)
 {
 	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = true });
+	ept_set_prefetch(ept, block);
 	kick_hook(NULL);
 	map_host(BACKING, (KEPT + LOST) * PAGE_SIZE, LEVEL_4K);
 	map_host(BACKING + 2 * MIB, 2 * MIB, LEVEL_2M);
@@ -243,15 +244,28 @@ static uint64_t run_guests(void)
 	return wrong;
 }
 
-static void nothing_is_lost(void **state)
+static void nothing_is_lost_by(unsigned block)
 {
-	(void)state;
-	open_guests(false);
+	open_guests(false, block);
 	assert_int_equal(run_guests(), 0);
 	assert_int_equal(atomic_read(&failed), 0);
 	for (unsigned i = 0; i < GUESTS; i++)
 		assert_true(guests[i].fixed > 0);
+	assert_int_equal(stats()->prefetched > 0, block > 0);
 	close_ept(NULL);
+}
+
+static void nothing_is_lost(void **state)
+{
+	(void)state;
+	nothing_is_lost_by(0);
+}
+
+/* S5: nor where each fault maps what is beside it. */
+static void s5_nothing_is_lost_beside(void **state)
+{
+	(void)state;
+	nothing_is_lost_by(8);
 }
 
 /*
@@ -268,7 +282,7 @@ static void deaf_twin_is_caught(void **state)
 	if (!child) {
 		check(freopen("/dev/null", "w", stderr));
 		alarm(30);
-		open_guests(true);
+		open_guests(true, 0);
 		_exit(run_guests() ? 1 : 0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -369,6 +383,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(deaf_twin_is_caught), cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(s5_nothing_is_lost_beside),
 		cmocka_unit_test(faults_race), cmocka_unit_test(tables_race),
 	};
 

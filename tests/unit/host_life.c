@@ -644,6 +644,7 @@ static void open_life(void)
 	assert_int_equal(space_create(arena.host, &processes[0].space), STATUS_OK);
 	map_all(processes[0].space);
 	assert_int_equal(ept_create(processes[0].space, &caps, &ept), STATUS_OK);
+	ept_set_prefetch(ept, 8 * (unsigned)below(2));
 	for (unsigned part = 0; part < PARTS; part++) {
 		struct region region = { gpa_to_gfn(gpa(places[part] - BASE)), part_pages[part],
 					 hva(places[part]), REGION_READ_WRITE, LEVEL_2M };
