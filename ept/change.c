@@ -13,11 +13,12 @@
 bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new, spte_t *found)
 {
 	*found = spte_empty();
-	if (!slot_cmpxchg(slot, found, new))
-		return false;
+	while (!slot_cmpxchg(slot, found, new))
+		if (!spte_is_mmio(*found))
+			return false;
 	if (spte_is_leaf(new))
 		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
-	else
+	else if (spte_is_table(new))
 		ept_count(ept, COUNT_TABLES_ALLOCATED, 1);
 	return true;
 }

@@ -6,11 +6,17 @@
 #include "ept/walk.h"
 
 /*
- * Fills an empty entry. False when something stands there, which is then in *found. A table that
- * was not linked stays the caller's.
+ * Fills an empty entry, or one that says that nothing is there (mmio.h). False when something else
+ * stands there, which is then in *found. A table that was not linked stays the caller's.
  */
 MUST_USE bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new,
 			     spte_t *found) HOLDS_SHARED(ept->lock);
+
+/* Empties one that says that nothing is there, unless it has changed. As ept_allow, without ept->lock. */
+static inline void ept_forget_mmio(spte_slot_t *slot, spte_t old)
+{
+	(void)slot_cmpxchg(slot, &old, spte_empty());
+}
 
 enum zap { ZAP_LEAVES, ZAP_TABLES };
 

@@ -12,6 +12,7 @@
  *	... guest runs ...
  *	ept_leave(ept);				or ept_leave_logged
  *	ept_fault(ept, ...)			when it left by an EPT violation
+ *	ept_fault_misconfigured(ept, ...)	by an EPT misconfiguration
  */
 #ifndef EPT_EPT_H
 #define EPT_EPT_H
@@ -214,6 +215,7 @@ enum fault_result {
 	FAULT_READ_ONLY,		/* a write to a read-only region */
 	FAULT_NO_HOST,			/* the host has no mapping behind it, or fewer rights */
 	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
+	FAULT_MISCONFIGURED,		/* an entry there is none that a processor can use: our fault */
 };
 
 /*
@@ -221,6 +223,13 @@ enum fault_result {
  * CPUs. Takes space->lock and ept->lock.
  */
 MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access);
+/*
+ * One EPT misconfiguration: where ept_fault has found no region, the entry itself makes a processor leave
+ * the next time. FAULT_NO_REGION, as long as no region was added since: what an access to nothing means
+ * is the caller's to say. Else FAULT_RETRY: entered again, it is an EPT violation, or none.
+ * FAULT_MISCONFIGURED: that is none of these entries. Called as ept_fault, and takes no lock.
+ */
+MUST_USE enum fault_result ept_fault_misconfigured(struct ept *ept, gpa_t address);
 
 /* ------------------------------------------------------------------ CPUs entering, leaving */
 
@@ -264,6 +273,7 @@ struct ept_stats {
 	uint64_t split, joined;		/* large leaves that became a table, tables that became one */
 	uint64_t prefetched;		/* leaves installed that no fault has asked for */
 	uint64_t prefetch_used;		/* of these, the used: known when one is aged or goes */
+	uint64_t mmio_made, mmio_hits;	/* entries made where nothing is; faults that they answered */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

@@ -22,6 +22,7 @@
 #include "ept/leave.h"
 #include "ept/map.h"
 #include "ept/memfd.h"
+#include "ept/mmio.h"
 #include "ept/notify.h"
 #include "ept/policy.h"
 #include "ept/prefetch.h"
@@ -38,6 +39,15 @@ struct fault {
 	struct mm_page page;
 };
 
+/* Or not yet, or not any more. */
+static enum fault_result nothing(struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock)
+{
+	if (leave_holds(ept, frame))
+		return FAULT_RETRY;
+	mmio_install(ept, frame);
+	return FAULT_NO_REGION;
+}
+
 /* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
 static enum fault_result begin(struct ept *ept, struct fault *fault)
 {
@@ -51,7 +61,7 @@ static enum fault_result begin(struct ept *ept, struct fault *fault)
 	if (region)
 		fault->region = *region;
 	if (!region)
-		result = leave_holds(ept, fault->frame) ? FAULT_RETRY : FAULT_NO_REGION;
+		result = nothing(ept, fault->frame);
 	else if (fault->access & ACCESS_WRITE && region->rights == REGION_READ_ONLY)
 		result = FAULT_READ_ONLY;
 	else if (ept->released)

@@ -60,6 +60,9 @@ static unsigned take_entry(struct ept *ept, const struct region *region, struct 
 {
 	if (!walk->old.bits || walk->level == LEVEL_4K || !holds_entry(region, walk))
 		return 1;
+	/* From before the region came; the next fault here, when it is gone, finds it out of date. */
+	if (spte_is_mmio(walk->old))
+		return 1;
 	if (walk->level > LEVEL_2M && spte_is_dead(walk->old))
 		walk->old = spte_make_table(spte_dead_table(walk->old));
 	/* And down there. */

@@ -118,4 +118,6 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 	out->joined = sum[COUNT_JOINED];
 	out->prefetched = sum[COUNT_PREFETCHED];
 	out->prefetch_used = sum[COUNT_PREFETCH_USED];
+	out->mmio_made = sum[COUNT_MMIO_MADE];
+	out->mmio_hits = sum[COUNT_MMIO_HITS];
 }

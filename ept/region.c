@@ -6,10 +6,9 @@
 #include "ept/leave.h"
 #include "ept/log.h"
 #include "ept/memfd.h"
+#include "ept/mmio.h"
 #include "ept/notify.h"
 #include "ept/region.h"
-
-#define GUEST_FRAMES (UINT64_C(1) << (48 - PAGE_SHIFT))
 
 /* The first region that ends above the frame: region_count when there is none. */
 static unsigned region_search(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock)
@@ -67,20 +66,27 @@ bool region_is_sound(const struct region *region)
 }
 
 /* One that leaves has its place until it is gone, and may need it again. */
+bool region_overlaps(const struct ept *ept, const struct region *region)
+{
+	unsigned i = region_search(ept, region->start);
+
+	if (i < ept->region_count && ept->regions[i].start.raw < region->start.raw + region->pages)
+		return true;
+	return leave_overlaps(ept, region);
+}
+
 enum status region_place(struct ept *ept, const struct region *region)
 {
 	unsigned i = region_search(ept, region->start);
 
-	if (i < ept->region_count &&
-	    ept->regions[i].start.raw < region->start.raw + region->pages)
-		return STATUS_EXISTS;
-	if (leave_overlaps(ept, region))
+	if (region_overlaps(ept, region))
 		return STATUS_EXISTS;
 	if (ept->region_count + atomic_read(&ept->leaving_count) == REGIONS_MAX)
 		return STATUS_LIMIT;
 	for (unsigned k = ept->region_count++; k > i; k--)
 		ept->regions[k] = ept->regions[k - 1];
 	ept->regions[i] = *region;
+	mmio_outdate(ept);
 	return STATUS_OK;
 }
 

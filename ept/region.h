@@ -4,8 +4,14 @@
 
 #include "ept/state.h"
 
+/* What four levels of tables can translate. */
+#define GUEST_FRAMES (UINT64_C(1) << (48 - PAGE_SHIFT))
+
 /* NULL: nothing stands there. */
 const struct region *region_find(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock);
+
+/* Whether another has some of its place, or has not left it yet. */
+bool region_overlaps(const struct ept *ept, const struct region *region) HOLDS_SHARED(ept->lock);
 
 /* As ept_region_add, of a backing that was judged. */
 MUST_USE enum status region_insert(struct ept *ept, const struct region *region);

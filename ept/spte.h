@@ -17,6 +17,11 @@
  * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights), PF
  * (prefetched) stand where the processor looks at nothing, in every format. Bit 7 is ignored in a
  * 4 KiB leaf; it is set there too, so that a leaf is known without its level.
+ *
+ * Where nothing is (mmio.h), at any level; P is clear, so software finds no entry there:
+ *
+ *   63         52 51                            12  11                    3  2 1 0
+ *   0              generation, inverted             0                        1 1 0
  */
 #ifndef EPT_SPTE_H
 #define EPT_SPTE_H
@@ -175,6 +180,24 @@ static inline pfn_t spte_dead_table(spte_t s) { return pfn((~s.bits & SPTE_FRAME
  */
 static inline spte_t spte_frozen(void) { return (spte_t){ SPTE_FROZEN }; }
 static inline bool spte_is_frozen(spte_t s) { return s.bits == SPTE_FROZEN; }
+
+/*
+ * Not present to software, and no entry at all to a processor: W without R is a misconfiguration
+ * whatever else is set, at any level, and is not cached (SDM "EPT Misconfigurations", "Creating and
+ * Using Cached Translation Information"). Says that nothing was there as of that generation of the
+ * regions. Inverted: as in a dead entry, what looks like a frame is none that has memory. Linux:
+ * make_mmio_spte, get_mmio_spte_generation.
+ */
+#define SPTE_GENERATION_LAST (SPTE_FRAME >> PAGE_SHIFT)
+static inline spte_t spte_make_mmio(uint64_t generation)
+{
+	return (spte_t){ SPTE_W | SPTE_X | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };
+}
+static inline bool spte_is_mmio(spte_t s)
+{
+	return (s.bits & (SPTE_PRESENT | SPTE_RIGHTS)) == (SPTE_W | SPTE_X);
+}
+static inline uint64_t spte_generation(spte_t s) { return (~s.bits & SPTE_FRAME) >> PAGE_SHIFT; }
 
 /*
  * NULL when the value is one that this EPT may hold at this level, otherwise what is wrong: as the

@@ -25,6 +25,7 @@ enum count {
 	COUNT_CHANGES,
 	COUNT_FAST, COUNT_SPLIT, COUNT_JOINED,
 	COUNT_PREFETCHED, COUNT_PREFETCH_USED,
+	COUNT_MMIO_MADE, COUNT_MMIO_HITS,
 	COUNTS
 };
 
@@ -73,6 +74,7 @@ struct ept {
 	rwlock_t lock;
 	struct region regions[REGIONS_MAX];	/* sorted by start, disjoint */
 	unsigned region_count;
+	atomic64_t region_generation;		/* of additions; read without the lock by mmio.c */
 	struct region leaving[REGIONS_MAX];	/* disjoint from those, and each other: leave.c */
 	atomic64_t leaving_count;
 	struct ept_memfd memfds[REGIONS_MAX];

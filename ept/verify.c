@@ -8,6 +8,7 @@
  * was read until after the primary entry was: then neither can have gone in between.
  */
 #include "ept/memfd.h"
+#include "ept/mmio.h"
 #include "ept/notify.h"
 #include "ept/policy.h"
 #include "ept/region.h"
@@ -80,6 +81,15 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "may be written, and its folio is not dirty");
 }
 
+/* U26: by one that is up to date a guest is told that nothing is here. */
+static void check_mmio(struct ept *ept, const struct ept_walk *walk) HOLDS_SHARED(ept->lock)
+{
+	struct region place = { .start = ept_walk_start(walk), .pages = walk->pages };
+
+	if (mmio_is_current(ept, walk->old) && region_overlaps(ept, &place))
+		broken(place.start, walk->level, walk->old, "says that no region is here");
+}
+
 static void check_counts(struct ept *ept, const uint64_t leaves[EPT_ROOT_LEVEL], uint64_t tables)
 	HOLDS(ept->lock)
 {
@@ -113,6 +123,8 @@ static void verify_tables(struct ept *ept) HOLDS(ept->lock)
 			dead = walk.at + walk.pages;
 			walk.old = spte_make_table(spte_dead_table(walk.old));
 		}
+		if (spte_is_mmio(walk.old))
+			check_mmio(ept, &walk);
 		if (spte_is_table(walk.old)) {
 			tables++;
 		} else if (spte_is_leaf(walk.old)) {

@@ -111,7 +111,10 @@ static const char *access_name(enum access access)
 {
 	if (access & ACCESS_EXEC)
 		return "fetch from";
-	return access & ACCESS_WRITE ? "write to" : "read of";
+	if (access & ACCESS_WRITE)
+		return "write to";
+	/* A misconfiguration does not say. */
+	return access & ACCESS_READ ? "read of" : "access to";
 }
 
 static __attribute__((noinline)) void end_by_fault(struct virtual_cpu *cpu,
@@ -136,6 +139,9 @@ static __attribute__((noinline)) void end_by_fault(struct virtual_cpu *cpu,
 		break;
 	case FAULT_NO_MEMORY:
 		trouble = "for which the host is out of memory";
+		break;
+	case FAULT_MISCONFIGURED:
+		trouble = "where an EPT entry is wrong";
 		break;
 	}
 	machine_end(cpu->machine, END_KILLED, 0, "%s GPA %#lx %s, RIP %#lx, vCPU %u",
@@ -191,6 +197,18 @@ static enum vcpu_go end_by_exit(struct vcpu_turn *turn, const struct vcpu_exit *
 	vcpu_print(cpu->vcpu);
 	machine_end(cpu->machine, END_KILLED, 0, "unexpected VM exit %u at RIP %#lx, vCPU %u",
 		    exit->reason, vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
+	return VCPU_AGAIN;
+}
+
+/* A vCPU where another has found nothing, and ended the guest; or an entry that is wrong. */
+static enum vcpu_go answer_ept_misconfiguration(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+{
+	struct virtual_cpu *cpu = cpu_of(turn);
+	enum fault_result result = ept_fault_misconfigured(cpu->machine->ept, exit->ept.address);
+
+	if (result == FAULT_MISCONFIGURED)
+		vcpu_print(cpu->vcpu);
+	end_by_fault(cpu, &exit->ept, result);
 	return VCPU_AGAIN;
 }
 
@@ -284,7 +302,7 @@ static vcpu_answer *const answers[EXIT_KINDS] = {
 	[EXIT_RDMSR] = answer_rdmsr,
 	[EXIT_WRMSR] = answer_wrmsr,
 	[EXIT_EPT_VIOLATION] = answer_ept_violation,
-	[EXIT_EPT_MISCONFIGURATION] = end_by_exit,
+	[EXIT_EPT_MISCONFIGURATION] = answer_ept_misconfiguration,
 	[EXIT_XSETBV] = answer_xsetbv,
 	[EXIT_INVALID_INSTRUCTION] = answer_invalid_instruction,
 	[EXIT_EXCEPTION] = answer_exception,

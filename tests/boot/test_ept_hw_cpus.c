@@ -1,6 +1,7 @@
 /*
  * What one CPU remembers of an EPT that another changes: the stale entry that a test leaves behind
- * and sees, and the shootdown of ept/ that is waited for.
+ * and sees, and the shootdown of ept/ that is waited for; and what it does not remember, of an entry
+ * that says that nothing is there.
  */
 #include "boot/boot.h"
 #include "ept/port.h"
@@ -178,6 +179,88 @@ BOOT_TEST("ept_hw/shootdown_waited_for", NEEDS_VMX | NEEDS_TWO_CPUS)
 	expect(stats.flushes >= ROUNDS);
 	expect(stats.invepts >= ROUNDS);
 	expect(lent.kicks > 0);
+	ept_verify(lent.ept);
+	lent_destroy(&lent);
+}
+
+/* ------------------------------------------------------------------ where nothing is */
+
+enum { HOLE = 16 << 20, SEEN = 0x40000, TOLD = 0x21000 };
+
+/* Exits of each kind that were answered with FAULT_NO_REGION. */
+struct met { unsigned violations, misconfigurations; };
+
+/* What this small machine has at an address of nobody's: all ones. The load is of two bytes. */
+static void emulate_load(struct lent *lent)
+{
+	vcpu_set_reg(lent->vcpu, REG_RAX, UINT32_MAX);
+	vcpu_skip(lent->vcpu, 2);
+}
+
+/* Until the guest has told of that word; false: it can't. */
+static bool watch_until(struct lent *lent, uint64_t word, struct met *met)
+{
+	struct vcpu_exit exit;
+
+	while ((uint32_t)lent_word(lent, TOLD) != word) {
+		enum fault_result result = FAULT_FIXED;
+
+		vcpu_run(lent->vcpu, 100000, &exit);
+		if (exit.kind == EXIT_EPT_VIOLATION)
+			result = ept_fault(lent->ept, exit.ept.address, exit.ept.access);
+		else if (exit.kind == EXIT_EPT_MISCONFIGURATION)
+			result = ept_fault_misconfigured(lent->ept, exit.ept.address);
+		else if (exit.kind != EXIT_TIMER && exit.kind != EXIT_INTERRUPT)
+			return false;
+		if (result == FAULT_NO_REGION) {
+			met->violations += exit.kind == EXIT_EPT_VIOLATION;
+			met->misconfigurations += exit.kind == EXIT_EPT_MISCONFIGURATION;
+			expect_equal(exit.ept.address.raw, HOLE);
+			emulate_load(lent);
+		} else if (result != FAULT_FIXED && result != FAULT_RETRY) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void tell(struct lent *lent, uint64_t address, uint32_t word)
+{
+	check(ept_write_guest(lent->ept, gpa(address), &word, sizeof word) == STATUS_OK);
+}
+
+/*
+ * U26: the first load from nothing is a violation, those after it are misconfigurations, until a
+ * region is there: then this processor reads it, though nobody has told it, nor flushed.
+ */
+BOOT_TEST("ept_hw/nothing_there", NEEDS_VMX)
+{
+	const struct region late = { gfn(HOLE >> PAGE_SHIFT), 1, hva_add(MEMORY_HVA, SEEN),
+				     REGION_READ_WRITE, 1 };
+	struct ept_stats before, after;
+	struct met met = { 0 };
+	struct lent lent;
+
+	lent_create(&lent, SNIPPET(watch32));
+	vcpu_set_reg(lent.vcpu, REG_RSI, HOLE);
+	vcpu_set_reg(lent.vcpu, REG_RDI, TOLD);
+	tell(&lent, SEEN, 0x1234);
+	for (unsigned i = 1; i <= 5; i++) {
+		tell(&lent, TOLD, 0);
+		expect(watch_until(&lent, UINT32_MAX, &met));
+		expect_equal(met.violations, 1);
+		expect(met.misconfigurations >= i - 1);
+	}
+	ept_read_stats(lent.ept, &before);
+	expect_equal(before.mmio_made, 1);
+	expect_equal(before.mmio_hits, met.misconfigurations);
+
+	expect_equal(ept_region_add(lent.ept, &late), STATUS_OK);
+	expect(watch_until(&lent, 0x1234, &met));
+	ept_read_stats(lent.ept, &after);
+	expect_equal(after.mmio_hits, before.mmio_hits);
+	expect_equal(after.flushes, 0);
+	expect_equal(after.invepts, before.invepts);
 	ept_verify(lent.ept);
 	lent_destroy(&lent);
 }

@@ -132,6 +132,23 @@ BOOT_TEST("guest/jump_into_nothing", NEEDS_VMX)
 	expect(guest_why(&one, "fetch from GPA 0x20000000 where nothing is, RIP 0x20000000"));
 }
 
+/* U26: where another vCPU found nothing, this one leaves by a misconfiguration, to the same end. */
+BOOT_TEST("guest/jump_into_known_nothing", NEEDS_VMX)
+{
+	guest_prepare(&one, "nowhere", 4, 1);
+	if (!guest_create(&one))
+		return;
+	expect_equal(ept_fault(machine_ept(one.machine), gpa(0), ACCESS_READ), FAULT_FIXED);
+	expect_equal(ept_fault(machine_ept(one.machine), gpa(0x20000000), ACCESS_READ),
+		     FAULT_NO_REGION);
+	guest_start(&one);
+	guest_wait(&one);
+	expect_equal(one.status.end, END_KILLED);
+	expect(guest_why(&one, "access to GPA 0x20000000 where nothing is, RIP 0x20000000"));
+	expect_equal(machine_exits(one.machine, EXIT_EPT_MISCONFIGURATION), 1);
+	guest_destroy(&one);
+}
+
 /* Instructions by hand: a flat payload of a few bytes. */
 static void run_bytes(const uint8_t *bytes, unsigned count)
 {

@@ -114,8 +114,7 @@ static void access_inside(struct actor *actor, const struct mm_range *range)
 	struct soft_exit exit = soft_access(&actor->soft, guest_address(&operation),
 					    operation.access, &operation.value);
 
-	check(exit.kind != SOFT_MISCONFIGURATION);
-	if (exit.kind == SOFT_VIOLATION) {
+	if (exit.kind == SOFT_VIOLATION || exit.kind == SOFT_MISCONFIGURATION) {
 		soft_leave(&actor->soft);
 		return;
 	}

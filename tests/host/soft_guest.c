@@ -76,6 +76,8 @@ static void take_kick(struct soft_cpu *cpu)
 /* FAULT_FIXED and its like: enter again. */
 static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 {
+	enum fault_result result;
+
 	switch (exit.kind) {
 	case SOFT_VIOLATION:
 		return ept_fault(cpu->ept, exit.address, (enum access)(exit.qualification & 7));
@@ -87,7 +89,10 @@ static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 		cpu->pml_full(cpu);
 		return FAULT_FIXED;
 	case SOFT_MISCONFIGURATION:
-		port_panic("EPT misconfiguration at 0x%lx", exit.address.raw);
+		result = ept_fault_misconfigured(cpu->ept, exit.address);
+		if (result == FAULT_MISCONFIGURED)
+			port_panic("EPT misconfiguration at 0x%lx", exit.address.raw);
+		return result;
 	case SOFT_PAGE_FAULT:
 		port_panic("page fault in the guest at 0x%lx, error code 0x%lx", exit.linear,
 			   exit.qualification);

@@ -6,6 +6,7 @@ A line is quoted as it stands in its file, without indentation. Where it stands 
 from leaving import LEAVING
 from logs import LOGS
 from mutant import Mutant
+from nothing import NOTHING
 from policies import POLICIES
 from prefetching import PREFETCHING
 from reclaiming import RECLAIMING
@@ -101,8 +102,8 @@ FUNNEL = [
            "if (result == MAP_INSTALLED || result == MAP_FOUND)", "if (result == MAP_INSTALLED)",
            "U1: a leaf found in place marks as a new one does", FAULT + "reused_leaf_marks",
            within="install"),
-    Mutant("fill-by-store", "ept/change.c", "if (!slot_cmpxchg(slot, found, new))",
-           "if (slot_xchg(slot, new).bits == 1)", "U8: an entry is only filled where none is",
+    Mutant("fill-by-store", "ept/change.c", "while (!slot_cmpxchg(slot, found, new))",
+           "while (slot_xchg(slot, new).bits == 1)", "U8: an entry is only filled where none is",
            THREADS + "tables_race", within="ept_fill_entry"),
     Mutant("zap-not-counted", "ept/change.c", "batch->zapped[level - 1]++;", "",
            "leaves in, less leaves out, are the leaves that are there",
@@ -1075,8 +1076,8 @@ EXPLORED = [
            "read_lock(&ept->lock);",
            "no bracket begins between the check and the entry", "explore/fault_migrate",
            within="map"),
-    Mutant("explored-fill-by-store", "ept/change.c", "if (!slot_cmpxchg(slot, found, new))",
-           "if (slot_xchg(slot, new).bits == 1)", "U8: an entry is only filled where none is",
+    Mutant("explored-fill-by-store", "ept/change.c", "while (!slot_cmpxchg(slot, found, new))",
+           "while (slot_xchg(slot, new).bits == 1)", "U8: an entry is only filled where none is",
            "explore/two_faults", within="ept_fill_entry"),
     Mutant("explored-replace-without-flush", "ept/fault.c",
            "flush_settle(ept, "
@@ -1497,4 +1498,4 @@ IN_PLACE = [
 
 NAMED = (SHOOTDOWN + FUNNEL + FAULTS + FRAMES + KEPT + MEMORY + OF_SPACE + OF_HOST + OF_EPT + CHECKS +
          FILES + AGING + SHARING + RECLAIMING + CLEANING + ADVICE + EXPLORED + IN_PLACE +
-         POLICIES + LOGS + LEAVING + PREFETCHING)
+         POLICIES + LOGS + LEAVING + PREFETCHING + NOTHING)

@@ -58,7 +58,7 @@ static uint64_t refaults(enum change_pte mode)
 	return faults() - before;
 }
 
-/* S73, S74: brackets alone. */
+/* S73, S74: brackets alone. S76: mm/notifier.h says why the other lives are off. */
 static void s74_by_default_there_is_none(void **state)
 {
 	(void)state;

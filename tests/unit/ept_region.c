@@ -3,7 +3,6 @@
 #include "ept/leave.h"
 #include "tests/unit/ept_fixture.h"
 
-#define GUEST_FRAMES (UINT64_C(1) << 36)
 #define HOST_PAGES   (SPACE_END >> PAGE_SHIFT)
 
 static void bad_input(void **state)
