@@ -18,13 +18,12 @@
 /* So many accesses that nobody shares make a point all the same: a loop may have no other. */
 enum { JUDGE = EXPLORE_ACTORS, NOBODY = -2, ALONE_MAX = 5000 };
 
-static char stacks[EXPLORE_ACTORS + 1][STACK_BYTES] __attribute__((aligned(4096)));
-static int running = NOBODY;		/* an actor, or -1 for the judge */
+char stacks[EXPLORE_ACTORS + 1][STACK_BYTES] __attribute__((aligned(4096)));
 static void *scheduler;			/* the stack pointer of who switched to an actor */
 static void (*functions[EXPLORE_ACTORS + 1])(void);
 static char failure[256];
 
-struct machine machine;
+struct machine machine = { .running = NOBODY };
 void (*machine_watch)(const struct event *event);
 
 void explore_switch(void **save, void *load);
@@ -35,15 +34,9 @@ static struct actor *control(unsigned i)
 }
 
 struct actor *actor(unsigned i) { return control(i); }
-int running_actor(void) { return running; }
 
-bool on_stack(const void *at)
-{
-	return (const char *)at >= stacks[0] && (const char *)at < stacks[0] + sizeof(stacks);
-}
-
-static struct actor *self(void) { return running >= 0 ? control((unsigned)running) : NULL; }
-static unsigned me(void) { return running < 0 ? JUDGE : (unsigned)running; }
+static unsigned me(void) { return machine.running < 0 ? JUDGE : (unsigned)machine.running; }
+static struct actor *self(void) { return machine.running < 0 ? NULL : control(me()); }
 
 static void hand_back(void)
 {
@@ -124,7 +117,7 @@ void actor_tell_plain(void *at, unsigned bytes, bool write)
 	unsigned shown = bytes < 8 ? bytes : 8;
 
 	finish_plain();
-	plain_event = (struct event){ (unsigned)running, { at, shown, NULL, NULL },
+	plain_event = (struct event){ (unsigned)machine.running, { at, shown, NULL, NULL },
 				      write ? "sets" : "gets", load(at, shown), 0, true };
 }
 
@@ -156,7 +149,7 @@ void actor_settle(const void *at, unsigned bytes)
 
 		if (held < end && held + actor->buffer[i].bytes > start) {
 			for (unsigned n = 0; n <= i; n++)
-				drain_first((unsigned)running);
+				drain_first((unsigned)machine.running);
 			return;
 		}
 	}
@@ -166,7 +159,7 @@ void actor_settle(const void *at, unsigned bytes)
 
 static void tell(const struct explore_word *word, const char *verb, uint64_t before, uint64_t after)
 {
-	struct event event = { (unsigned)running, *word, verb, before, after, false };
+	struct event event = { (unsigned)machine.running, *word, verb, before, after, false };
 
 	finish_plain();
 	pass_on(&event);
@@ -176,7 +169,7 @@ static void tell(const struct explore_word *word, const char *verb, uint64_t bef
 static void reach(enum pending pending, const struct explore_word *word, bool write)
 {
 	struct actor *actor = self();
-	bool shared = memory_meet(word->at, word->bytes, (unsigned)running, write);
+	bool shared = memory_meet(word->at, word->bytes, (unsigned)machine.running, write);
 	bool must_drain = pending == PENDING_LOCKED && actor->buffered;
 
 	if (actor->look_again)
@@ -186,7 +179,7 @@ static void reach(enum pending pending, const struct explore_word *word, bool wr
 		wait_turn(pending, word);
 	}
 	memory_record(word->at, word->bytes, write, false);
-	machine.tallies[running].accesses++;
+	machine.tallies[machine.running].accesses++;
 	forget();
 }
 
@@ -216,7 +209,7 @@ uint64_t explore_read(struct explore_word word)
 
 static void write_buffered(struct actor *actor, const struct explore_word *word, uint64_t value)
 {
-	struct tally *tally = &machine.tallies[running];
+	struct tally *tally = &machine.tallies[machine.running];
 
 	/* Entering the buffer is seen by nobody: a point only for want of room. */
 	if (actor->buffered == BUFFER_MAX || machine.every_access)
@@ -231,13 +224,13 @@ void explore_write(struct explore_word word, uint64_t value)
 	struct actor *actor = self();
 
 	if (!actor) {
-		if (running != NOBODY)
+		if (machine.running != NOBODY)
 			memory_log(word.at, word.bytes);
 		memcpy(word.at, &value, word.bytes);
 		return;
 	}
 	if (machine.model == MODEL_TSO &&
-	    (memory_meet(word.at, word.bytes, (unsigned)running, true) || machine.every_access)) {
+	    (memory_meet(word.at, word.bytes, me(), true) || machine.every_access)) {
 		write_buffered(actor, &word, value);
 		return;
 	}
@@ -261,7 +254,7 @@ static uint64_t changed(enum explore_verb verb, uint64_t old, uint64_t operand)
 
 static void store_locked(const struct explore_word *word, uint64_t value)
 {
-	if (running == NOBODY)
+	if (machine.running == NOBODY)
 		memcpy(word->at, &value, word->bytes);
 	else
 		store(word->at, word->bytes, value);
@@ -314,7 +307,7 @@ void explore_bump(struct explore_word word, uint64_t by)
 {
 	uint64_t value = load(word.at, word.bytes) + by;
 
-	if (running != NOBODY)
+	if (machine.running != NOBODY)
 		memory_log_unhashed(word.at);
 	memcpy(word.at, &value, word.bytes);
 }
@@ -384,7 +377,7 @@ unsigned explore_choose(unsigned n)
 		return 0;
 	actor->choices = n;
 	wait_turn(PENDING_CHOICE, &word);
-	machine.tallies[running].accesses++;
+	machine.tallies[machine.running].accesses++;
 	actor->choices = 0;
 
 	unsigned choice = actor->choice;
@@ -396,7 +389,7 @@ unsigned explore_choose(unsigned n)
 
 /* ------------------------------------------------------------------ mm/base/port.h */
 
-unsigned port_cpu(void) { return running < 0 ? 0 : (unsigned)running; }
+unsigned port_cpu(void) { return machine.running < 0 ? 0 : (unsigned)machine.running; }
 
 void port_relax(void) { port_panic("a wait that is not await()"); }
 
@@ -409,7 +402,7 @@ _Noreturn void port_panic(const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(failure, sizeof(failure), format, arguments);
 	va_end(arguments);
-	if (running == NOBODY) {
+	if (machine.running == NOBODY) {
 		fprintf(stderr, "explore: panic outside of every actor: %s\n", failure);
 		exit(2);
 	}
@@ -534,24 +527,24 @@ void actor_step(unsigned i, unsigned choice)
 	if (actor->pending == PENDING_CHOICE)
 		actor->choice = choice;
 	clear_below(i);
-	running = (int)i;
+	machine.running = (int)i;
 	machine.alone = 0;
 	explore_switch(&scheduler, actor->stack_pointer);
 	finish_plain();
-	running = NOBODY;
+	machine.running = NOBODY;
 }
 
 void actor_drain(unsigned i)
 {
-	running = (int)i;
+	machine.running = (int)i;
 	drain_first(i);
-	running = NOBODY;
+	machine.running = NOBODY;
 }
 
 void judge_run(void (*verify)(void))
 {
 	prepare(JUDGE, verify);
-	running = -1;
+	machine.running = -1;
 	explore_switch(&scheduler, control(JUDGE)->stack_pointer);
-	running = NOBODY;
+	machine.running = NOBODY;
 }

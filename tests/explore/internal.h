@@ -61,7 +61,13 @@ void memory_clear_grew(void);
 void memory_log(void *at, unsigned bytes);
 void memory_log_unhashed(void *at);
 
-uint64_t mix(uint64_t a, uint64_t b);
+static inline uint64_t mix(uint64_t a, uint64_t b)
+{
+	__uint128_t product = (__uint128_t)(a ^ UINT64_C(0x9e3779b97f4a7c15)) *
+			      (b ^ UINT64_C(0xd6e8feb86659fd93));
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64) ^ b * UINT64_C(0xff51afd7ed558ccd);
+}
 
 /* ------------------------------------------------------------------ actor.c */
 
@@ -90,6 +96,7 @@ struct actor {
 struct tally { uint32_t accesses, stores[BUFFER_MAX]; };
 
 struct machine {
+	int running;				/* an actor, or less than 0 */
 	enum explore_model model;
 	unsigned count;
 	struct tally tallies[EXPLORE_ACTORS];
@@ -100,6 +107,14 @@ struct machine {
 	bool compares;				/* states: the search knows them by their hashes */
 };
 extern struct machine machine;
+
+/* Asked at every access. */
+static inline int running_actor(void) { return machine.running; }
+extern char stacks[EXPLORE_ACTORS + 1][STACK_BYTES];
+static inline bool on_stack(const void *at)
+{
+	return (const char *)at >= stacks[0] && (const char *)at < stacks[0] + sizeof(stacks);
+}
 
 /*
  * What calls that have returned left on the stack below the caller's frame is cleared: the next frames'
@@ -123,9 +138,6 @@ void actor_step(unsigned i, unsigned choice);
 void actor_drain(unsigned i);
 /* Brings machine.hashes up to date, after one of these two. */
 void actor_hash(unsigned i);
-/* Who runs: an actor's number, or less than 0. */
-int running_actor(void);
-bool on_stack(const void *at);
 /* Before the running actor's plain access: what its own store buffer holds there drains. */
 void actor_settle(const void *at, unsigned bytes);
 /* Runs the function alone, outside all schedules. */
