@@ -74,24 +74,26 @@ static void lay_out_pc(struct machine *m, uint64_t bytes)
 	}
 }
 
-static enum status create_memory(struct machine *m, unsigned max_level, enum ept_policy policy)
+static enum status create_memory(struct machine *m, const struct machine_config *config)
 {
 	enum status status = space_create(m->host, &m->space);
 
 	for (unsigned i = 0; !status && i < m->memory_count; i++)
 		status = space_map(m->space, m->memory[i].backing, m->memory[i].bytes,
-				   PROTECTION_READ_WRITE, max_level);
+				   PROTECTION_READ_WRITE, config->max_level);
 	if (!status)
 		status = ept_create(m->space, vmx_ept_caps(), &m->ept);
-	if (!status)
-		ept_set_policy(m->ept, policy);
+	if (!status) {
+		ept_set_policy(m->ept, config->policy);
+		ept_set_prefetch(m->ept, config->prefetch);
+	}
 	for (unsigned i = 0; !status && i < m->memory_count; i++) {
 		struct region region = {
 			.start = gpa_to_gfn(m->memory[i].start),
 			.pages = m->memory[i].bytes >> PAGE_SHIFT,
 			.backing = m->memory[i].backing,
 			.rights = REGION_READ_WRITE,
-			.max_level = max_level,
+			.max_level = config->max_level,
 		};
 
 		status = ept_region_add(m->ept, &region);
@@ -174,7 +176,7 @@ static enum status allocate(struct host *host, struct machine **out)
 /* Everything that can run out of memory; a half-made machine is one that can be destroyed. */
 static enum status build(struct machine *m, const struct machine_config *config)
 {
-	enum status status = create_memory(m, config->max_level, config->policy);
+	enum status status = create_memory(m, config);
 
 	if (!status)
 		status = create_cpus(m, config->vcpus, config->ring_entries);

@@ -32,6 +32,7 @@ struct machine_config {
 	unsigned vcpus;
 	unsigned max_level;		/* largest EPT leaf and host folio level, 1..3 */
 	enum ept_policy policy;		/* when folios are marked: ept.h */
+	unsigned prefetch;		/* pages that a fault maps at once: ept_set_prefetch */
 	unsigned ring_entries;		/* of each vCPU's ring of dirty pages; 0: none */
 	uint64_t unix_time;		/* the guest's real-time clock starts here */
 	struct machine_console console;

@@ -6,6 +6,7 @@
 
 #include "boot/string.h"
 #include "guest/abi.h"
+#include "vmx/vmx.h"
 
 static struct guest_run one, two;
 
@@ -62,6 +63,53 @@ BOOT_TEST("guest/demo_2m", NEEDS_VMX)
 	expect_equal(one.status.code, 1);
 	expect(stats.mapped[1] > 0);
 	expect(stats.mapped[0] < 512);
+	expect_equal(free_pages(), before);
+}
+
+/* Each page is the host's before the guest comes. */
+static void fill_memory(void)
+{
+	struct machine_memory part;
+
+	for (unsigned i = 0; machine_memory(one.machine, i, &part); i++)
+		for (uint64_t at = 0; at < part.bytes; at += PAGE_SIZE) {
+			hva_t where = hva_add(part.backing, at);
+			uint64_t word;
+
+			expect_equal(space_read(machine_space(one.machine), where, &word, 8), STATUS_OK);
+			expect_equal(space_write(machine_space(one.machine), where, &word, 8), STATUS_OK);
+		}
+}
+
+/* S5: the processor sets A, if it has it, in leaves that no fault asked for: that counts the used. */
+BOOT_TEST("guest/s5_demo_with_neighbours", NEEDS_VMX)
+{
+	struct machine_memory part;
+	struct ept_stats stats;
+	uint64_t before = free_pages();
+
+	guest_prepare(&one, "demo", 16, 1);
+	one.config.prefetch = 8;
+	if (!guest_create(&one))
+		return;
+	fill_memory();
+	guest_start(&one);
+	guest_wait(&one);
+	expect_equal(one.status.code, 1);
+	ept_verify(machine_ept(one.machine));
+	expect(machine_memory(one.machine, 1, &part));
+	expect_equal(space_invalidate(machine_space(one.machine), part.backing, part.bytes), STATUS_OK);
+	ept_read_stats(machine_ept(one.machine), &stats);
+	print("# faults %llu, %llu, %llu; prefetched %llu, used %llu\n",
+	      (unsigned long long)stats.faults[0], (unsigned long long)stats.faults[1],
+	      (unsigned long long)stats.faults[2], (unsigned long long)stats.prefetched,
+	      (unsigned long long)stats.prefetch_used);
+	/* All of its 3584 pages are touched, by a fault for each block and no more. */
+	expect(stats.prefetched > 3584 / 8 * 7 - 8 && stats.prefetch_used > 3584 / 8 * 7 - 8);
+	expect(stats.prefetch_used <= stats.prefetched);
+	if (vmx_ept_caps()->accessed_dirty)
+		expect(stats.faults[0] + stats.faults[1] + stats.faults[2] < 3584 / 8 + 64);
+	guest_destroy(&one);
 	expect_equal(free_pages(), before);
 }
 
