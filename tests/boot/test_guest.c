@@ -5,6 +5,7 @@
 #include "tests/boot/guest_run.h"
 
 #include "boot/string.h"
+#include "ept/walk.h"
 #include "guest/abi.h"
 #include "vmx/vmx.h"
 
@@ -194,6 +195,34 @@ BOOT_TEST("guest/jump_into_known_nothing", NEEDS_VMX)
 	expect_equal(one.status.end, END_KILLED);
 	expect(guest_why(&one, "access to GPA 0x20000000 where nothing is, RIP 0x20000000"));
 	expect_equal(machine_exits(one.machine, EXIT_EPT_MISCONFIGURATION), 1);
+	guest_destroy(&one);
+}
+
+/* A leaf that is there may be written and executed, and not read. */
+static void take_read(struct ept *ept, gfn_t frame)
+{
+	struct ept_walk walk = ept_walk_begin(ept, frame, 1);
+
+	while (ept_walk_next(&walk))
+		if (spte_is_leaf(walk.old))
+			slot_and_not(walk.slot, SPTE_R);
+}
+
+/* And an entry that is wrong is not taken for one where nothing is. */
+BOOT_TEST("guest/wrong_ept_entry", NEEDS_VMX)
+{
+	struct ept *ept;
+
+	guest_prepare(&one, "nowhere", 4, 1);
+	if (!guest_create(&one))
+		return;
+	ept = machine_ept(one.machine);
+	expect_equal(ept_fault(ept, gpa(0x10000), ACCESS_READ), FAULT_FIXED);
+	take_read(ept, gfn(0x10));
+	guest_start(&one);
+	guest_wait(&one);
+	expect_equal(one.status.end, END_KILLED);
+	expect(guest_why(&one, "access to GPA 0x10000 where an EPT entry is wrong, RIP 0x10000"));
 	guest_destroy(&one);
 }
 

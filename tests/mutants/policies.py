@@ -11,6 +11,11 @@ STORED = ("struct ept_walk walk = ept_walk_begin(ept, gfn(0), 1); while (ept_wal
 LATER = "ept->regions[REGIONS_MAX - 1].start"
 
 POLICIES = [
+    Mutant("late-marks-by-default", "ept/ept.h",
+           "EPT_POLICY_MAP, EPT_POLICY_ZAP, EPT_POLICY_RFC, EPT_POLICY_BATCH, EPT_POLICY_PTE,",
+           "EPT_POLICY_ZAP, EPT_POLICY_MAP, EPT_POLICY_RFC, EPT_POLICY_BATCH, EPT_POLICY_PTE,",
+           "S76: marks come with the leaf unless asked otherwise",
+           "unit/ept_policy:s92_a_zap_marks_nothing"),
     Mutant("zap-marks-nothing", "ept/change.c",
            "policy_taken(ept, old, SPTE_A | SPTE_D, batch);", "",
            "S34, I4: a leaf that goes has told of its stores",

@@ -9,10 +9,11 @@ enum { REGION = 256 };			/* pages of the first region: half of a table */
 /* Where the way to the address ends. */
 static spte_t entry_at(uint64_t address, unsigned *level)
 {
-	spte_t found;
+	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
 
-	(void)ept_find(ept, gpa_to_gfn(gpa(address)), level, &found);
-	return found;
+	while (ept_walk_next(&walk))
+		*level = walk.level;
+	return walk.old;
 }
 
 /* The level of the entry that says, truly, that nothing is there; 0: none does. */
@@ -238,6 +239,21 @@ static void u26_replaced_by_a_leaf(void **state)
 	ept_verify(ept);
 }
 
+/* Neighbours are mapped over them as over empty ones. */
+static void u26_replaced_by_neighbours(void **state)
+{
+	(void)state;
+	ept->prefetch = 8;
+	assert_int_equal(load((REGION + 3) * PAGE_SIZE), FAULT_NO_REGION);
+	add_region(REGION, 8, BACKING, LEVEL_4K);
+	for (uint64_t at = 0; at < 8 * PAGE_SIZE; at += PAGE_SIZE)
+		assert_int_equal(space_write(space, hva(BACKING + at), &at, sizeof(at)), STATUS_OK);
+	store_on(1, REGION * PAGE_SIZE, 8);
+	assert_int_equal(level_at((REGION + 3) * PAGE_SIZE), LEVEL_4K);
+	all_leave();
+	ept_verify(ept);
+}
+
 /* A region that moves, too, has come. */
 static void u26_a_region_moves_there(void **state)
 {
@@ -448,7 +464,8 @@ int main(void)
 		MMIO(u26_answered_without_a_lock), MMIO(u26_an_entry_of_each_level),
 		MMIO(u26_none_over_a_region), MMIO(u26_out_of_date_when_a_region_comes),
 		MMIO(u26_out_of_date_says_nothing), MMIO(u26_filled_by_a_fault),
-		MMIO(u26_replaced_by_a_leaf), MMIO(u26_a_region_moves_there),
+		MMIO(u26_replaced_by_a_leaf), MMIO(u26_replaced_by_neighbours),
+		MMIO(u26_a_region_moves_there),
 		MMIO(u26_no_generation_comes_twice), MMIO(u26_regions_leave_them),
 		MMIO(u26_taken_apart_with_tables), MMIO(u26_neither_young_nor_dirty),
 		MMIO(u26_a_large_leaf_in_place_of_all), MMIO(u26_changed_since_the_exit),

@@ -71,12 +71,16 @@ static void s1_marked_when_the_leaf_goes(void **state)
 	assert_int_equal(recording.steps[0].subject, frame_at(0).raw);
 }
 
-/* S92, S6: by MAP it is the fault that does, and what goes is marked by nobody. */
+/*
+ * S92, S6: by MAP it is the fault that does, and what goes is marked by nobody. S76: so it is unless
+ * somebody asks for another policy; README.md says why.
+ */
 static void s92_a_zap_marks_nothing(void **state)
 {
 	struct mm_range range;
 
 	(void)state;
+	assert_int_equal(ept->policy, EPT_POLICY_MAP);
 	lend_clean();
 	record(arena.host, MARKS | STEP(RANGE_START) | STEP(RANGE_END));
 	store_on(1, 0, 1);
