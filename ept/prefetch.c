@@ -70,6 +70,6 @@ void prefetch_around(struct ept *ept, const struct region *region, gfn_t frame)
 	struct ept_walk walk = ept_walk_begin(ept, gfn(start), end - start);
 
 	while (ept_walk_next(&walk))
-		if (walk.level == LEVEL_4K && (!walk.old.bits || spte_is_mmio(walk.old)))
+		if (walk.level == LEVEL_4K && !spte_present(walk.old))
 			prefetch_one(ept, walk.slot, region_hva(region, ept_walk_start(&walk)));
 }

@@ -47,7 +47,7 @@ NOTHING = [
     Mutant("mmio-in-the-way", "ept/change.c", FILLED, "", "U8: an entry there is replaced",
            MMIO + "u26_filled_by_a_fault", within="ept_fill_entry"),
     Mutant("mmio-no-neighbour", "ept/prefetch.c",
-           "if (walk.level == LEVEL_4K && (!walk.old.bits || spte_is_mmio(walk.old)))",
+           "if (walk.level == LEVEL_4K && !spte_present(walk.old))",
            "if (walk.level == LEVEL_4K && !walk.old.bits)", "a neighbour takes its place",
            MMIO + "u26_replaced_by_neighbours"),
     Mutant("mmio-stays", "ept/mmio.c", "ept_forget_mmio(walk.slot, walk.old);", "",
