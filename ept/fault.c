@@ -206,7 +206,7 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 	read_lock(&ept->lock);
 	enum map_result result = try_map(ept, fault, &planned);
 
-	if (ept->prefetch && result == MAP_INSTALLED)
+	if (result == MAP_INSTALLED && ept->prefetch)
 		prefetch_around(ept, &fault->region, fault->frame);
 	read_unlock(&ept->lock);
 	if (result == MAP_CONFLICT) {

@@ -195,7 +195,7 @@ static void map_bare(uint64_t page, pfn_t frame)
 			 STATUS_OK);
 }
 
-/* U3: what can't be written this moment, or has no folio, is left to a fault of its own. */
+/* U3, S90: what can't be written now, is secret, or has no folio, is left to a fault of its own. */
 static void u3_only_what_may_be_written_now(void **state)
 {
 	pfn_t bare;
@@ -205,6 +205,9 @@ static void u3_only_what_may_be_written_now(void **state)
 			 STATUS_OK);
 	assert_int_equal(space_discard(space, hva(address_of(3)), PAGE_SIZE), STATUS_OK);
 	assert_int_equal(space_unmap(space, hva(address_of(4)), PAGE_SIZE), STATUS_OK);
+	assert_int_equal(space_map_secret(space, hva(address_of(4)), PAGE_SIZE,
+					  PROTECTION_READ_WRITE), STATUS_OK);
+	fill(4, 1);
 	assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &bare), STATUS_OK);
 	map_bare(5, bare);
 	assert_int_equal(space_hint(space, hva(address_of(6)), PAGE_SIZE, HINT_EACH_2M), STATUS_OK);
