@@ -10,19 +10,6 @@
 #include "ept/policy.h"
 #include "ept/table.h"
 
-bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new, spte_t *found)
-{
-	*found = spte_empty();
-	while (!slot_cmpxchg(slot, found, new))
-		if (!spte_is_mmio(*found))
-			return false;
-	if (spte_is_leaf(new))
-		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
-	else if (spte_is_table(new))
-		ept_count(ept, COUNT_TABLES_ALLOCATED, 1);
-	return true;
-}
-
 /* Of a leaf that no fault has asked for: it goes, or loses A, and can tell this once if it was of use. */
 static __attribute__((noinline, cold)) void count_used(struct ept *ept, spte_t old)
 {
@@ -81,16 +68,6 @@ bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *foun
 		return false;
 	note_used(ept, *found);
 	ept_count(ept, COUNT_MADE_WRITABLE, 1);
-	return true;
-}
-
-bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new)
-{
-	if (!slot_cmpxchg(slot, &old, new))
-		return false;
-	ept_count(ept, COUNT_FAST, 1);
-	if (spte_writable(new) && !spte_writable(old))
-		ept_count(ept, COUNT_MADE_WRITABLE, 1);
 	return true;
 }
 

@@ -9,8 +9,19 @@
  * Fills an empty entry, or one that says that nothing is there (mmio.h). False when something else
  * stands there, which is then in *found. A table that was not linked stays the caller's.
  */
-MUST_USE bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level, spte_t new,
-			     spte_t *found) HOLDS_SHARED(ept->lock);
+MUST_USE static inline bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, unsigned level,
+					   spte_t new, spte_t *found) HOLDS_SHARED(ept->lock)
+{
+	*found = spte_empty();
+	while (!slot_cmpxchg(slot, found, new))
+		if (!spte_is_mmio(*found))
+			return false;
+	if (spte_is_leaf(new))
+		ept_count(ept, COUNT_MAPPED_4K + level - LEVEL_4K, 1);
+	else if (spte_is_table(new))
+		ept_count(ept, COUNT_TABLES_ALLOCATED, 1);
+	return true;
+}
 
 /* Empties one that says that nothing is there, unless it has changed. As ept_allow, without ept->lock. */
 static inline void ept_forget_mmio(spte_slot_t *slot, spte_t old)
@@ -75,7 +86,15 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
  * flush, no mark. False: something else stands there by now. Without ept->lock: between walk_enter
  * and walk_leave.
  */
-MUST_USE bool ept_allow(struct ept *ept, spte_slot_t *slot, spte_t old, spte_t new);
+MUST_USE static inline bool ept_allow(struct ept_cpu *cpu, spte_slot_t *slot, spte_t old, spte_t new)
+{
+	if (!slot_cmpxchg(slot, &old, new))
+		return false;
+	ept_count_on(cpu, COUNT_FAST, 1);
+	if (spte_writable(new) && !spte_writable(old))
+		ept_count_on(cpu, COUNT_MADE_WRITABLE, 1);
+	return true;
+}
 /*
  * For a dirty log: W or D, one of them, goes from leaves that stay; owed, if it was there. Of the
  * entries from `slots` on in one table, the nth if `which` has bit n. One that is no leaf has none.

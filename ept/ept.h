@@ -219,10 +219,13 @@ enum fault_result {
 };
 
 /*
- * One EPT violation. Called outside the guest (after ept_leave), no lock held, from any number of
- * CPUs. Takes space->lock and ept->lock.
+ * One EPT violation: what was tried, and what the entries allowed, by bits 2:0 and 5:3 of the exit
+ * qualification. The second says which way is tried first, nothing else: a CPU may have it from an
+ * entry that is another by now. Called outside the guest (after ept_leave), no lock held, from any
+ * number of CPUs. Takes space->lock and ept->lock.
  */
-MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access);
+MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access,
+				     enum access allowed);
 /*
  * One EPT misconfiguration: where ept_fault has found no region, the entry itself makes a processor leave
  * the next time. FAULT_NO_REGION, as long as no region was added since: what an access to nothing means

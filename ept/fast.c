@@ -16,58 +16,95 @@
  * cmpxchg fails, or it is the same again, which is as good. Linux: fast_page_fault.
  */
 #include "ept/change.h"
-#include "ept/fast.h"
+#include "ept/fault.h"
 #include "ept/ring.h"
 
 enum { TRIES = 5 };
 
-/* The leaf as the access needs it, as far as software alone forbids it. */
-static spte_t allowing(const struct ept *ept, spte_t old, enum access access)
+/*
+ * The leaf as the access needs it, as far as software alone forbids it. Where the processor has A
+ * and D no right but W is ever missing, and D is the processor's to set.
+ */
+static inline spte_t allowing(const struct ept *ept, spte_t old, enum access access)
 {
-	spte_t new = spte_restored(old);
+	bool write = access & ACCESS_WRITE && spte_mmu_writable(old);
 
-	if (!ept->caps.accessed_dirty)
-		new.bits |= SPTE_A;
-	/* D is the processor's to set, where it does. */
-	if (access & ACCESS_WRITE && spte_mmu_writable(old))
-		new.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
-	return new;
+	if (ept->caps.accessed_dirty)
+		return (spte_t){ old.bits | (write ? SPTE_W : 0) };
+	return (spte_t){ spte_restored(old).bits | SPTE_A | (write ? SPTE_W | SPTE_D : 0) };
 }
 
 /* FAULT_RETRY: the leaf changed meanwhile; FAULT_NO_HOST: it is for the slow way. */
-static enum fault_result try_leaf(struct ept *ept, gfn_t frame, enum access access)
+static inline __attribute__((always_inline)) enum fault_result
+try_leaf(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access access)
 {
-	unsigned level;
-	spte_t old, new;
-	spte_slot_t *slot = ept_find(ept, frame, &level, &old);
+	struct ept_place at = ept_find(ept, frame);
 	struct ept_log *log = NULL;
 
-	if (!spte_is_leaf(old))
+	if (!spte_is_leaf(at.old))
 		return FAULT_NO_HOST;
-	if (spte_allows(old, access))
+	if (spte_allows(at.old, access))
 		return FAULT_SPURIOUS;
-	new = allowing(ept, old, access);
+
+	spte_t new = allowing(ept, at.old, access);
+
 	if (!spte_allows(new, access))
 		return FAULT_NO_HOST;
 	if (access & ACCESS_WRITE)
 		log = log_find(ept, frame);
 	/* One page is stored to, not all of the leaf: the slow way splits it. */
-	if (log && level > LEVEL_4K)
+	if (log && at.level > LEVEL_4K)
 		return FAULT_NO_HOST;
-	if (!ept_allow(ept, slot, old, new))
+	if (!ept_allow(cpu, at.slot, at.old, new))
 		return FAULT_RETRY;
 	if (log)
 		log_store(ept, log, frame);
 	return FAULT_FIXED;
 }
 
-enum fault_result ept_fault_fast(struct ept *ept, gfn_t frame, enum access access)
+/* Between two looks the leaf was another: a few times, then it is for the slow way as well. */
+static __attribute__((noinline)) enum fault_result try_again(struct ept *ept, struct ept_cpu *cpu,
+							     gfn_t frame, enum access access)
 {
 	enum fault_result result = FAULT_RETRY;
 
-	walk_enter(ept);
-	for (unsigned i = 0; i < TRIES && result == FAULT_RETRY; i++)
-		result = try_leaf(ept, frame, access);
-	walk_leave(ept);
+	for (unsigned i = 1; i < TRIES && result == FAULT_RETRY; i++)
+		result = try_leaf(ept, cpu, frame, access);
 	return result;
+}
+
+static __attribute__((noinline)) enum fault_result fault_fast(struct ept *ept, struct ept_cpu *cpu,
+							      gfn_t frame, enum access access)
+{
+	walk_enter(ept, cpu);
+	enum fault_result result = try_leaf(ept, cpu, frame, access);
+
+	if (__builtin_expect(result == FAULT_RETRY, 0))
+		result = try_again(ept, cpu, frame, access);
+	walk_leave(cpu);
+	if (result == FAULT_FIXED)
+		return result;
+	if (result != FAULT_SPURIOUS)
+		return ept_fault_locked(ept, cpu, frame, access);
+	ept_count_on(cpu, COUNT_SPURIOUS, 1);
+	return result;
+}
+
+static inline void count_access(struct ept_cpu *cpu, enum access access)
+{
+	unsigned other = access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ;
+
+	ept_count_on(cpu, access & ACCESS_EXEC ? COUNT_FAULT_FETCH : other, 1);
+}
+
+enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access, enum access allowed)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+	gfn_t frame = gpa_to_gfn(address);
+
+	count_access(cpu, access);
+	/* U14: where a leaf stands no right but W is missing; or, without A and D, any may be. */
+	if (allowed ? access & ACCESS_WRITE : !ept->caps.accessed_dirty)
+		return fault_fast(ept, cpu, frame, access);
+	return ept_fault_locked(ept, cpu, frame, access);
 }

@@ -18,7 +18,7 @@
  * Linux: kvm_tdp_page_fault, kvm_faultin_pfn.
  */
 #include "ept/change.h"
-#include "ept/fast.h"
+#include "ept/fault.h"
 #include "ept/leave.h"
 #include "ept/map.h"
 #include "ept/memfd.h"
@@ -33,9 +33,9 @@
 struct fault {
 	gfn_t frame;
 	enum access access;
-	uint64_t sequence;
 	struct region region;		/* a copy: valid while the sequence stands */
 	struct ept_log *log;		/* the region's, as long; NULL: it has none */
+	uint64_t sequence;
 	struct mm_page page;
 };
 
@@ -49,12 +49,12 @@ static enum fault_result nothing(struct ept *ept, gfn_t frame) HOLDS_SHARED(ept-
 }
 
 /* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
-static enum fault_result begin(struct ept *ept, struct fault *fault)
+static inline enum fault_result begin(struct ept *ept, struct ept_cpu *cpu, struct fault *fault)
 {
 	enum fault_result result = FAULT_FIXED;
 
 	read_lock(&ept->lock);
-	const struct region *region = region_find(ept, fault->frame);
+	const struct region *region = region_guess(ept, cpu, fault->frame);
 
 	fault->sequence = notify_sequence(ept);
 	fault->log = log_find(ept, fault->frame);
@@ -70,7 +70,7 @@ static enum fault_result begin(struct ept *ept, struct fault *fault)
 	return result;
 }
 
-static enum status ask_space(struct ept *ept, hva_t address, enum access access,
+static inline enum status ask_space(struct ept *ept, hva_t address, enum access access,
 			     struct mm_page *page)
 {
 	unsigned flags = policy_lookup_flags(ept);
@@ -80,7 +80,7 @@ static enum status ask_space(struct ept *ept, hva_t address, enum access access,
 }
 
 /* A fetch asks the host for no more than a read: what a guest may read it may execute. */
-static enum fault_result look_up(struct ept *ept, struct fault *fault)
+static inline enum fault_result look_up(struct ept *ept, struct fault *fault)
 {
 	hva_t address = region_hva(&fault->region, fault->frame);
 	enum access access = fault->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ;
@@ -106,11 +106,21 @@ struct plan {
 	hva_t hva_start, hva_end;
 };
 
-static struct plan plan(const struct ept *ept, const struct fault *fault)
+/* Most are of 4 KiB, which need no judging. */
+static inline unsigned leaf_level(const struct ept *ept, const struct fault *fault)
 {
 	const struct mm_page *page = &fault->page;
 	unsigned most = page->level < ept->caps.max_level ? page->level : ept->caps.max_level;
-	unsigned level = region_level(&fault->region, fault->frame, fault->log ? LEVEL_4K : most);
+
+	if (fault->log || most == LEVEL_4K)
+		return LEVEL_4K;
+	return region_level(&fault->region, fault->frame, most);
+}
+
+static inline struct plan plan(const struct ept *ept, const struct fault *fault)
+{
+	const struct mm_page *page = &fault->page;
+	unsigned level = leaf_level(ept, fault);
 	uint64_t inside = level_pages(level) - 1;
 	struct plan plan = { .start = gfn(fault->frame.raw & ~inside), .level = level };
 
@@ -125,7 +135,8 @@ static struct plan plan(const struct ept *ept, const struct fault *fault)
 	return plan;
 }
 
-static enum map_result install(struct ept *ept, const struct fault *fault, const struct plan *plan)
+static inline __attribute__((always_inline)) enum map_result
+install(struct ept *ept, const struct fault *fault, const struct plan *plan)
 	HOLDS_SHARED(ept->lock)
 {
 	spte_t leaf = plan->leaf;
@@ -139,7 +150,8 @@ static enum map_result install(struct ept *ept, const struct fault *fault, const
 }
 
 /* Once more what was looked up, then the tables. */
-static enum map_result try_map(struct ept *ept, const struct fault *fault, const struct plan *plan)
+static inline __attribute__((always_inline)) enum map_result
+try_map(struct ept *ept, const struct fault *fault, const struct plan *plan)
 	HOLDS_SHARED(ept->lock)
 {
 	/* All of the leaf must stand still, not only the page that was asked for. */
@@ -155,17 +167,15 @@ static enum map_result try_map(struct ept *ept, const struct fault *fault, const
 static bool split(struct ept *ept, const struct fault *fault, const struct plan *plan,
 		  struct flush_batch *batch) HOLDS(ept->lock)
 {
-	unsigned level;
-	spte_t old;
-
 	if (!fault->log)
 		return false;
 	for (;;) {
-		spte_slot_t *slot = ept_find(ept, fault->frame, &level, &old);
+		struct ept_place at = ept_find(ept, fault->frame);
+		uint64_t less = log_takes(fault->log, at.level - 1);
 
-		if (!spte_is_leaf(old) || level == plan->level)
+		if (!spte_is_leaf(at.old) || at.level == plan->level)
 			return true;
-		if (!ept_split_leaf(ept, slot, level, log_takes(fault->log, level - 1), batch))
+		if (!ept_split_leaf(ept, at.slot, at.level, less, batch))
 			return false;
 	}
 }
@@ -199,7 +209,19 @@ static enum map_result replace(struct ept *ept, const struct fault *fault, const
 	return install(ept, fault, plan);
 }
 
-static enum fault_result map(struct ept *ept, const struct fault *fault)
+/* What is in the way goes. */
+static __attribute__((noinline)) enum map_result map_alone(struct ept *ept,
+							   const struct fault *fault,
+							   const struct plan *plan)
+{
+	write_lock(&ept->lock);
+	enum map_result result = replace(ept, fault, plan);
+
+	write_unlock(&ept->lock);
+	return result;
+}
+
+static inline enum fault_result map(struct ept *ept, const struct fault *fault)
 {
 	struct plan planned = plan(ept, fault);
 
@@ -209,11 +231,8 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 	if (result == MAP_INSTALLED && ept->prefetch)
 		prefetch_around(ept, &fault->region, fault->frame);
 	read_unlock(&ept->lock);
-	if (result == MAP_CONFLICT) {
-		write_lock(&ept->lock);
-		result = replace(ept, fault, &planned);
-		write_unlock(&ept->lock);
-	}
+	if (result == MAP_CONFLICT)
+		result = map_alone(ept, fault, &planned);
 	switch (result) {
 	case MAP_INSTALLED: return FAULT_FIXED;
 	case MAP_FOUND: return FAULT_SPURIOUS;
@@ -223,45 +242,22 @@ static enum fault_result map(struct ept *ept, const struct fault *fault)
 	port_panic("guest frame 0x%lx: a conflict that was zapped", fault->frame.raw);
 }
 
-static void count_access(struct ept *ept, enum access access)
-{
-	if (access & ACCESS_EXEC)
-		ept_count(ept, COUNT_FAULT_FETCH, 1);
-	else
-		ept_count(ept, access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ, 1);
-}
-
-/* By way of the host. Not inlined: the fast way needs nothing of this frame. */
-static __attribute__((noinline)) enum fault_result fault_slow(struct ept *ept, gfn_t frame,
-							       enum access access)
+enum fault_result ept_fault_locked(struct ept *ept, struct ept_cpu *cpu, gfn_t frame,
+				   enum access access)
 {
 	struct fault fault = { .frame = frame, .access = access };
-	enum fault_result result;
 
-	if (ept_table_prepare(ept) != STATUS_OK)
+	if (!ept_table_is_prepared(cpu) && ept_table_prepare(ept) != STATUS_OK)
 		return FAULT_NO_MEMORY;
-	result = begin(ept, &fault);
+	enum fault_result result = begin(ept, cpu, &fault);
+
 	if (result == FAULT_FIXED)
 		result = look_up(ept, &fault);
 	if (result == FAULT_FIXED)
 		result = map(ept, &fault);
-	return result;
-}
-
-enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access)
-{
-	gfn_t frame = gpa_to_gfn(address);
-	enum fault_result result;
-
-	count_access(ept, access);
-	/* U14: with A and D no right but W is missing where a leaf stands. */
-	result = access & ACCESS_WRITE || !ept->caps.accessed_dirty
-			 ? ept_fault_fast(ept, frame, access) : FAULT_NO_HOST;
-	if (result != FAULT_FIXED && result != FAULT_SPURIOUS)
-		result = fault_slow(ept, frame, access);
 	if (result == FAULT_RETRY)
-		ept_count(ept, COUNT_RETRIES, 1);
+		ept_count_on(cpu, COUNT_RETRIES, 1);
 	if (result == FAULT_SPURIOUS)
-		ept_count(ept, COUNT_SPURIOUS, 1);
+		ept_count_on(cpu, COUNT_SPURIOUS, 1);
 	return result;
 }

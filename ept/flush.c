@@ -48,7 +48,7 @@
 #include "ept/port.h"
 #include "ept/table.h"
 
-enum { OUTSIDE = 0, IN_GUEST = 1, WALKING = 2, STATE = 3, ONE_ENTRY = 4 };
+enum { OUTSIDE = 0, IN_GUEST = 1, STATE = 3 };	/* and WALKING */
 
 enum ept_entry ept_enter(struct ept *ept)
 {
@@ -69,25 +69,6 @@ enum ept_entry ept_enter(struct ept *ept)
 	cpu->invalidated_at = generation;
 	ept_count(ept, COUNT_INVEPTS, 1);
 	return entry | EPT_INVALIDATE;
-}
-
-void walk_enter(struct ept *ept)
-{
-	struct ept_cpu *cpu = ept_this_cpu(ept);
-	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: the only writer */
-	uint64_t me = UINT64_C(1) << port_cpu();
-
-	if (!(atomic_read(&ept->cpus_entered) & me))
-		atomic_or(&ept->cpus_entered, me);
-	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + WALKING);
-}
-
-void walk_leave(struct ept *ept)
-{
-	struct ept_cpu *cpu = ept_this_cpu(ept);
-
-	/* Relaxed: as above. */
-	atomic_write(&cpu->presence, atomic_read_relaxed(&cpu->presence) - WALKING);
 }
 
 void walk_await(struct ept *ept)

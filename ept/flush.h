@@ -30,14 +30,30 @@ void flush_free_tables(struct ept *ept, struct flush_batch *batch);
  */
 void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS_SHARED(ept->lock);
 
+/* Of a CPU's presence (flush.c): a state, and what each entry adds. */
+enum { WALKING = 2, ONE_ENTRY = 4 };
+
 /*
  * Between the two this CPU may walk the tables, and use what a dirty log is, without ept->lock:
  * tables are freed, and logs given up, when no walk from before is left. What stands between them
  * is short and waits for nothing. Outside the guest. Linux: rcu_read_lock in fast_page_fault,
  * walk_shadow_page_lockless_begin.
  */
-void walk_enter(struct ept *ept);
-void walk_leave(struct ept *ept);
+static inline void walk_enter(struct ept *ept, struct ept_cpu *cpu)
+{
+	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: the only writer */
+
+	/* Neither inside nor walking so far: nobody looks at this CPU yet. */
+	if (!presence)
+		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
+	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + WALKING);
+}
+
+static inline void walk_leave(struct ept_cpu *cpu)
+{
+	/* Relaxed: as above. */
+	atomic_write(&cpu->presence, atomic_read_relaxed(&cpu->presence) - WALKING);
+}
 /*
  * Returns when every CPU that was inside the guest, or walked, has left: those inside are kicked.
  * What they do last, before they say that they are outside, has happened then.

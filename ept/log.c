@@ -272,18 +272,17 @@ static void protect_word(struct ept *ept, const struct ept_log *log, uint64_t n,
 			 struct flush_batch *batch) HOLDS(ept->lock)
 {
 	while (bits) {
-		unsigned first = (unsigned)__builtin_ctzll(bits), level;
+		unsigned first = (unsigned)__builtin_ctzll(bits);
 		gfn_t frame = gfn_add(log->start, n + first);
-		spte_t old;
-		spte_slot_t *slot = ept_find(ept, frame, &level, &old);
+		struct ept_place at = ept_find(ept, frame);
 		/* As far as the table goes, or what the one entry stands for. */
-		uint64_t span = level_pages(level > LEVEL_4K ? level : LEVEL_2M);
+		uint64_t span = level_pages(at.level > LEVEL_4K ? at.level : LEVEL_2M);
 		uint64_t which = bits >> first & mask_of(span - frame.raw % span);
 
 		/* A large one once, whatever of it was stored to. */
-		if (level > LEVEL_4K || log->kind != LOG_DIRTY_BIT)
-			ept_take_many(ept, slot, level > LEVEL_4K ? 1 : which, log_takes(log, level),
-				      batch);
+		if (at.level > LEVEL_4K || log->kind != LOG_DIRTY_BIT)
+			ept_take_many(ept, at.slot, at.level > LEVEL_4K ? 1 : which,
+				      log_takes(log, at.level), batch);
 		bits &= ~(which << first);
 	}
 }

@@ -38,32 +38,38 @@ static enum map_result grow(struct ept *ept, spte_slot_t *slot, spte_t *leaf, sp
 	return judge(found, leaf, access);
 }
 
-enum map_result ept_map(struct ept *ept, gfn_t frame, unsigned level, spte_t *leaf,
-			enum access access)
+/*
+ * From an empty entry down, by tables in it and below, to the level wanted; or to a leaf, if another
+ * CPU puts one in before.
+ */
+static struct ept_place link_tables(struct ept *ept, struct ept_place at,
+							      gfn_t frame, unsigned level)
+	HOLDS_SHARED(ept->lock)
 {
-	spte_slot_t *table = table_slots(ept->root);
-	spte_t found;
-
-	check(spte_allows(*leaf, access));
-	for (unsigned at = EPT_ROOT_LEVEL; at > level; at--) {
-		spte_slot_t *slot = &table[gfn_index(frame, at)];
-
-		found = slot_read(slot);
-		if (!spte_present(found))
-			found = link_table(ept, slot, at);
-		if (spte_is_leaf(found))
-			return judge(found, leaf, access);
-		/* U10. */
-		if (!spte_is_table(found))
-			return MAP_STALE;
-		table = table_slots(spte_frame(found));
+	while (at.level > level) {
+		if (!spte_present(at.old))
+			at.old = link_table(ept, at.slot, at.level);
+		if (!spte_is_table(at.old))
+			break;
+		(void)ept_descend(&at, frame, at.level - 1);
 	}
+	return at;
+}
 
-	spte_slot_t *slot = &table[gfn_index(frame, level)];
-
-	if (ept_fill_entry(ept, slot, level, *leaf, &found))
+enum map_result ept_map_into(struct ept *ept, struct ept_place at, gfn_t frame, unsigned level,
+			     spte_t *leaf, enum access access)
+{
+	if (at.level > level && !spte_present(at.old))
+		at = link_tables(ept, at, frame, level);
+	/* The leaf's own place is higher up, and a table is there. */
+	if (at.level < level)
+		return MAP_CONFLICT;
+	/* U10. */
+	if (at.level > level)
+		return spte_is_leaf(at.old) ? judge(at.old, leaf, access) : MAP_STALE;
+	if (!spte_present(at.old) && ept_fill_entry(ept, at.slot, level, *leaf, &at.old))
 		return MAP_INSTALLED;
-	if (spte_is_frozen(found))
+	if (spte_is_frozen(at.old))
 		return MAP_STALE;
-	return grow(ept, slot, leaf, found, access);
+	return grow(ept, at.slot, leaf, at.old, access);
 }

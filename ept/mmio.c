@@ -34,17 +34,16 @@
 void mmio_install(struct ept *ept, gfn_t frame)
 {
 	uint64_t generation = atomic_read(&ept->region_generation);
-	unsigned level;
-	spte_t old;
+	spte_t found;
 
 	if (frame.raw >= GUEST_FRAMES || generation == SPTE_GENERATION_LAST)
 		return;
-	spte_slot_t *slot = ept_find(ept, frame, &level, &old);
-	uint64_t pages = level_pages(level);
+	struct ept_place at = ept_find(ept, frame);
+	uint64_t pages = level_pages(at.level);
 	struct region place = { .start = gfn(frame.raw & ~(pages - 1)), .pages = pages };
 
 	if (!region_overlaps(ept, &place) &&
-	    ept_fill_entry(ept, slot, level, spte_make_mmio(generation), &old))
+	    ept_fill_entry(ept, at.slot, at.level, spte_make_mmio(generation), &found))
 		ept_count(ept, COUNT_MMIO_MADE, 1);
 }
 
@@ -67,13 +66,15 @@ static enum fault_result judge(struct ept *ept, gfn_t frame)
 
 enum fault_result ept_fault_misconfigured(struct ept *ept, gpa_t address)
 {
-	walk_enter(ept);
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+
+	walk_enter(ept, cpu);
 	enum fault_result result = judge(ept, gpa_to_gfn(address));
 
-	walk_leave(ept);
+	walk_leave(cpu);
 	if (result == FAULT_NO_REGION)
-		ept_count(ept, COUNT_MMIO_HITS, 1);
+		ept_count_on(cpu, COUNT_MMIO_HITS, 1);
 	if (result == FAULT_RETRY)
-		ept_count(ept, COUNT_RETRIES, 1);
+		ept_count_on(cpu, COUNT_RETRIES, 1);
 	return result;
 }

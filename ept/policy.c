@@ -25,30 +25,21 @@ const struct policy policies[EPT_POLICIES] = {
 	[EPT_POLICY_PTE] = { .lookup = LOOKUP_TOUCH },
 };
 
-unsigned policy_lookup_flags(const struct ept *ept) { return policy_of(ept)->lookup; }
-
-bool policy_allows_writes(const struct ept *ept, const struct mm_page *page)
-{
-	return page->writable && (page->dirty || !(policy_of(ept)->lookup & LOOKUP_TOUCH));
-}
-
 bool policy_marks_first(const struct ept *ept) { return policy_of(ept)->made & SPTE_D; }
 
-static void mark(struct ept *ept, pfn_t frame, uint64_t marks)
+static inline void mark(struct ept *ept, pfn_t frame, uint64_t marks)
 {
-	if (marks & SPTE_D)
+	if (marks == (SPTE_A | SPTE_D))
+		folio_mark_stored(ept->host, frame);
+	else if (marks & SPTE_D)
 		folio_mark_dirty(ept->host, frame);
-	if (marks & SPTE_A)
+	else if (marks & SPTE_A)
 		folio_mark_accessed(ept->host, frame);
 }
 
-void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
+void policy_made(struct ept *ept, spte_t leaf, uint64_t marks)
 {
-	/* Dirty even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
-	uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;
-
-	if (page->refcounted)
-		mark(ept, spte_frame(leaf), policy_of(ept)->made & (SPTE_A | written));
+	mark(ept, spte_frame(leaf), marks);
 }
 
 /*

@@ -17,19 +17,31 @@ static inline const struct policy *policy_of(const struct ept *ept)
 }
 
 /* How the host is asked for a page (mm.h, enum lookup_flags). */
-unsigned policy_lookup_flags(const struct ept *ept);
+static inline unsigned policy_lookup_flags(const struct ept *ept) { return policy_of(ept)->lookup; }
 /* Whether a leaf may be written: the page allows it, and by policy PTE is dirty as well. */
-bool policy_allows_writes(const struct ept *ept, const struct mm_page *page);
+static inline bool policy_allows_writes(const struct ept *ept, const struct mm_page *page)
+{
+	return page->writable && (page->dirty || !(policy_of(ept)->lookup & LOOKUP_TOUCH));
+}
 /* A folio must be dirty as long as a leaf may be written, as no one else will say so. */
 bool policy_marks_first(const struct ept *ept);
 
+/* These of its flags mean something for the folio behind a leaf, which has one. By policy_mapped. */
+void policy_made(struct ept *ept, spte_t leaf, uint64_t marks) HOLDS_SHARED(ept->lock);
 /*
  * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
  * allows, and stands there now, or another that was found does. A page without a folio is nobody's
  * to mark. Only under a policy that marks when it maps.
  */
-void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
-	HOLDS_SHARED(ept->lock);
+static inline void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
+	HOLDS_SHARED(ept->lock)
+{
+	/* Dirty even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
+	uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;
+
+	if (page->refcounted)
+		policy_made(ept, leaf, policy_of(ept)->made & (SPTE_A | written));
+}
 /* These flags of a leaf are passed on to the folio behind it, if there is one. By policy_taken. */
 void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
 	HOLDS_SHARED(ept->lock);

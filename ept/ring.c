@@ -104,13 +104,9 @@ unsigned ept_ring_harvest(struct ept_ring *ring, gfn_t *frames, unsigned most)
 /* The next store to the page is listed again. */
 static void protect(struct ept *ept, gfn_t frame, struct flush_batch *batch) HOLDS(ept->lock)
 {
-	unsigned level;
-	spte_t old;
-	spte_slot_t *slot = ept_find(ept, frame, &level, &old);
-
 	/* A leaf that is larger has no W while its region is logged. */
 	if (log_find(ept, frame))
-		ept_take_bits(ept, slot, SPTE_W, batch);
+		ept_take_bits(ept, ept_find(ept, frame).slot, SPTE_W, batch);
 }
 
 unsigned ept_ring_reset(struct ept *ept, struct ept_ring *ring)

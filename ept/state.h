@@ -37,6 +37,7 @@ struct ept_cpu {
 	uint64_t invalidated_at;	/* the generation of its last INVEPT; 0: none yet */
 	pfn_t tables[TABLES_PER_FAULT];	/* zeroed, for the next fault: table.c */
 	unsigned table_count;
+	unsigned region;		/* where its last fault was: a guess (region.h) */
 	struct ept_ring *ring;		/* of the vCPU that it runs; NULL: none */
 	atomic64_t counts[COUNTS];
 } __attribute__((aligned(64)));
@@ -98,9 +99,15 @@ _Static_assert(MAX_CPUS <= 64, "cpus_entered has a bit for each");
 
 static inline struct ept_cpu *ept_this_cpu(struct ept *ept) { return &ept->cpus[port_cpu()]; }
 
+/* For those to whom each instruction counts, by what is this CPU's. */
+static inline void ept_count_on(struct ept_cpu *cpu, unsigned count, uint64_t by)
+{
+	atomic_bump(&cpu->counts[count], by);
+}
+
 static inline void ept_count(struct ept *ept, unsigned count, uint64_t by)
 {
-	atomic_bump(&ept_this_cpu(ept)->counts[count], by);
+	ept_count_on(ept_this_cpu(ept), count, by);
 }
 
 #endif

@@ -9,6 +9,11 @@
  * host->lock and may fail, which nothing under ept->lock does.
  */
 MUST_USE enum status ept_table_prepare(struct ept *ept);
+/* What is there already costs no call. */
+static inline bool ept_table_is_prepared(const struct ept_cpu *cpu)
+{
+	return cpu->table_count == TABLES_PER_FAULT;
+}
 /* A zeroed page from this CPU's store; ept_table_prepare has seen to it that there is one. */
 pfn_t ept_table_take(struct ept *ept);
 /* Back to the store: it was not used after all. */

@@ -16,23 +16,30 @@
 
 #include "ept/state.h"
 
+struct ept_place { spte_slot_t *slot; spte_t old; unsigned level; };
+
+/* From an entry to that of the next lower level; whether it names a table. */
+static inline bool ept_descend(struct ept_place *at, gfn_t frame, unsigned level)
+{
+	at->slot = &table_slots(spte_frame(at->old))[gfn_index(frame, level)];
+	at->old = slot_read(at->slot);
+	at->level = level;
+	return level > LEVEL_4K && spte_is_table(at->old);
+}
+
 /*
  * The entry that translates a frame: a leaf, or what stands where the way ends. Under ept->lock, or
- * between walk_enter and walk_leave (flush.h).
+ * between walk_enter and walk_leave (flush.h). Level by level, so that no shift is computed: this is
+ * what a fault costs.
  */
-static inline spte_slot_t *ept_find(const struct ept *ept, gfn_t frame, unsigned *level, spte_t *old)
+static inline __attribute__((always_inline)) struct ept_place ept_find(const struct ept *ept,
+								       gfn_t frame)
 {
-	spte_slot_t *table = table_slots(ept->root);
+	struct ept_place at = { .old = spte_make_table(ept->root) };
 
-	for (unsigned at = EPT_ROOT_LEVEL;; at--) {
-		spte_slot_t *slot = &table[gfn_index(frame, at)];
-
-		*old = slot_read(slot);
-		*level = at;
-		if (!spte_is_table(*old))
-			return slot;
-		table = table_slots(spte_frame(*old));
-	}
+	(void)(ept_descend(&at, frame, EPT_ROOT_LEVEL) && ept_descend(&at, frame, LEVEL_1G) &&
+	       ept_descend(&at, frame, LEVEL_2M) && ept_descend(&at, frame, LEVEL_4K));
+	return at;
 }
 
 struct ept_walk {

@@ -265,6 +265,19 @@ void folio_mark_accessed(struct host *host, pfn_t frame)
 	folio_mark_accessed_held(host, (struct block){ folio_of(host, frame), frame });
 }
 
+void folio_mark_stored(struct host *host, pfn_t frame)
+{
+	struct host_cpu *cpu = &host->cpus[port_cpu()];
+	struct folio *folio = folio_of(host, frame);
+
+	atomic_bump(&cpu->counts[HOST_MARKS_DIRTY], 1);
+	atomic_bump(&cpu->counts[HOST_MARKS_ACCESSED], 1);
+	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
+	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
+	folio_mark_dirty_held(host, folio);
+	folio_mark_accessed_held(host, (struct block){ folio, frame });
+}
+
 /* Linux: folio_migrate_flags, what it does for idle page tracking. */
 void folio_copy_idle(struct host *host, pfn_t from, pfn_t to)
 {

@@ -101,6 +101,8 @@ uint32_t folio_mapcount(struct host *host, pfn_t frame);
 void folio_mark_dirty(struct host *host, pfn_t frame);
 void folio_set_dirty(struct host *host, pfn_t frame);
 void folio_mark_accessed(struct host *host, pfn_t frame);
+/* Both, dirty first, by one look for the folio. */
+void folio_mark_stored(struct host *host, pfn_t frame);
 /*
  * Whether a mark looks first if it stands already, and saves the locked operation: so at first. Or
  * it sets it always, as Linux's SetPageDirty does. Before other CPUs know the host.
@@ -217,7 +219,7 @@ MUST_USE enum status idle_read(struct host *host, pfn_t first, uint64_t frames, 
 #define SPACE_END (UINT64_C(1) << 47)
 
 /* Or-ed together. A fetch needs what a read needs: a space has no right of execution. */
-enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXEC = 4 };
+enum access { ACCESS_NONE = 0, ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXEC = 4 };
 enum protection { PROTECTION_NONE, PROTECTION_READ, PROTECTION_READ_WRITE };
 
 MUST_USE enum status space_create(struct host *host, struct space **out);

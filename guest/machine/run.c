@@ -149,11 +149,17 @@ static __attribute__((noinline)) void end_by_fault(struct virtual_cpu *cpu,
 		    vcpu_reg(cpu->vcpu, REG_RIP), cpu->number);
 }
 
+static inline enum fault_result fault(struct virtual_cpu *cpu, const struct vcpu_exit *exit)
+{
+	return ept_fault(cpu->machine->ept, exit->ept.address, exit->ept.access,
+			 exit_ept_allowed(exit));
+}
+
 static __attribute__((noinline)) enum fault_result timed_fault(struct virtual_cpu *cpu,
-							       const struct exit_ept *ept)
+							       const struct vcpu_exit *exit)
 {
 	uint64_t start = read_tsc();
-	enum fault_result result = ept_fault(cpu->machine->ept, ept->address, ept->access);
+	enum fault_result result = fault(cpu, exit);
 
 	atomic_bump(&cpu->fault_ticks, read_tsc() - start);
 	return result;
@@ -167,17 +173,12 @@ static bool solved(enum fault_result result)
 static enum vcpu_go answer_ept_violation(struct vcpu_turn *turn, const struct vcpu_exit *exit)
 {
 	struct virtual_cpu *cpu = cpu_of(turn);
-	const struct exit_ept *ept = &exit->ept;
 	/* Relaxed: this CPU counts them. */
 	uint64_t faults = atomic_read_relaxed(&turn->exits[EXIT_EPT_VIOLATION]);
-	enum fault_result result;
+	enum fault_result result = faults % FAULTS_TIMED ? fault(cpu, exit) : timed_fault(cpu, exit);
 
-	if (faults % FAULTS_TIMED)
-		result = ept_fault(cpu->machine->ept, ept->address, ept->access);
-	else
-		result = timed_fault(cpu, ept);
 	if (!solved(result))
-		end_by_fault(cpu, ept, result);
+		end_by_fault(cpu, &exit->ept, result);
 	if (cpu->ring && ept_ring_is_full(cpu->ring))
 		look_up(cpu);
 	return VCPU_AGAIN;

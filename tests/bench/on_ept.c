@@ -48,11 +48,18 @@ static void close(struct host *host)
 	space_destroy(space);
 }
 
+/* The guest stores to a page, of which the leaf is there if it is logged, and has no W. */
+static enum fault_result store_to(uint64_t page)
+{
+	return ept_fault(ept, gpa(page * PAGE_SIZE), ACCESS_WRITE,
+			 (enum access)(logged ? ACCESS_READ | ACCESS_EXEC : 0));
+}
+
 /* The guest stores to every page; `step` pages share a leaf. */
 static void store_all(uint64_t step)
 {
 	for (uint64_t page = 0; page < PAGES; page += step)
-		check(ept_fault(ept, gpa(page * PAGE_SIZE), ACCESS_WRITE) <= FAULT_SPURIOUS);
+		check(store_to(page) <= FAULT_SPURIOUS);
 }
 
 static void touch(struct host *host)
@@ -151,7 +158,7 @@ static void fault_some(struct host *host)
 {
 	(void)host;
 	for (uint64_t page = 0; page < FAULTS; page++)
-		check(ept_fault(ept, gpa(page * PAGE_SIZE), ACCESS_WRITE) == FAULT_FIXED);
+		check(store_to(page) == FAULT_FIXED);
 }
 
 /* The leaf is there, and a log has taken its W. */
@@ -179,7 +186,7 @@ static void fault_blocks(struct host *host)
 {
 	(void)host;
 	for (uint64_t page = 0; page < FAULTS; page += BLOCK)
-		check(ept_fault(ept, gpa(page * PAGE_SIZE), ACCESS_WRITE) == FAULT_FIXED);
+		check(store_to(page) == FAULT_FIXED);
 }
 
 static void close_prefetching(struct host *host)

@@ -136,7 +136,8 @@ static enum task_result lent_step(struct task *task)
 
 	vcpu_run(lent->vcpu, 100000, &exit);
 	if (exit.kind == EXIT_EPT_VIOLATION) {
-		enum fault_result result = ept_fault(lent->ept, exit.ept.address, exit.ept.access);
+		enum fault_result result = ept_fault(lent->ept, exit.ept.address, exit.ept.access,
+						     exit_ept_allowed(&exit));
 
 		if (result != FAULT_FIXED && result != FAULT_SPURIOUS && result != FAULT_RETRY)
 			atomic_write(&lent->lost, 1);
@@ -207,7 +208,8 @@ static bool watch_until(struct lent *lent, uint64_t word, struct met *met)
 
 		vcpu_run(lent->vcpu, 100000, &exit);
 		if (exit.kind == EXIT_EPT_VIOLATION)
-			result = ept_fault(lent->ept, exit.ept.address, exit.ept.access);
+			result = ept_fault(lent->ept, exit.ept.address, exit.ept.access,
+					   exit_ept_allowed(&exit));
 		else if (exit.kind == EXIT_EPT_MISCONFIGURATION)
 			result = ept_fault_misconfigured(lent->ept, exit.ept.address);
 		else if (exit.kind != EXIT_TIMER && exit.kind != EXIT_INTERRUPT)
@@ -284,7 +286,8 @@ static unsigned store_pages(struct lent *lent, uint64_t pages)
 		if (exit.kind != EXIT_EPT_VIOLATION)
 			continue;
 		violations++;
-		if (!expect_equal(ept_fault(lent->ept, exit.ept.address, exit.ept.access),
+		if (!expect_equal(ept_fault(lent->ept, exit.ept.address, exit.ept.access,
+					    exit_ept_allowed(&exit)),
 				  FAULT_FIXED))
 			break;
 	}
@@ -348,7 +351,8 @@ BOOT_TEST("ept_hw/cpuid_round_trip", NEEDS_VMX)
 	while (exit.kind != EXIT_CPUID) {
 		vcpu_run(lent.vcpu, 0, &exit);
 		if (exit.kind == EXIT_EPT_VIOLATION)
-			expect_equal(ept_fault(lent.ept, exit.ept.address, exit.ept.access),
+			expect_equal(ept_fault(lent.ept, exit.ept.address, exit.ept.access,
+					       exit_ept_allowed(&exit)),
 				     FAULT_FIXED);
 	}
 	start = tsc_now();

@@ -187,8 +187,8 @@ BOOT_TEST("guest/jump_into_known_nothing", NEEDS_VMX)
 	guest_prepare(&one, "nowhere", 4, 1);
 	if (!guest_create(&one))
 		return;
-	expect_equal(ept_fault(machine_ept(one.machine), gpa(0), ACCESS_READ), FAULT_FIXED);
-	expect_equal(ept_fault(machine_ept(one.machine), gpa(0x20000000), ACCESS_READ),
+	expect_equal(ept_fault(machine_ept(one.machine), gpa(0), ACCESS_READ, ACCESS_NONE), FAULT_FIXED);
+	expect_equal(ept_fault(machine_ept(one.machine), gpa(0x20000000), ACCESS_READ, ACCESS_NONE),
 		     FAULT_NO_REGION);
 	guest_start(&one);
 	guest_wait(&one);
@@ -217,7 +217,7 @@ BOOT_TEST("guest/wrong_ept_entry", NEEDS_VMX)
 	if (!guest_create(&one))
 		return;
 	ept = machine_ept(one.machine);
-	expect_equal(ept_fault(ept, gpa(0x10000), ACCESS_READ), FAULT_FIXED);
+	expect_equal(ept_fault(ept, gpa(0x10000), ACCESS_READ, ACCESS_NONE), FAULT_FIXED);
 	take_read(ept, gfn(0x10));
 	guest_start(&one);
 	guest_wait(&one);

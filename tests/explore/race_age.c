@@ -33,11 +33,7 @@ static void verify_flags(void)
 	check(was_young[0] || young);
 	check(young || !was_young[1]);
 
-	unsigned level;
-	spte_t leaf;
-
-	(void)ept_find(world.ept, gfn(0), &level, &leaf);
-	check(spte_dirty(leaf));
+	check(spte_dirty(ept_find(world.ept, gfn(0)).old));
 	verify_seven();
 }
 

@@ -15,7 +15,7 @@ static void open_small(void)
 	 * Its CPU's store of tables is full now: what it shares with a collapse is not the
 	 * allocator.
 	 */
-	check(ept_fault(world.ept, page_gpa(0), ACCESS_READ) == FAULT_SPURIOUS);
+	check(ept_fault(world.ept, page_gpa(0), ACCESS_READ, ACCESS_NONE) == FAULT_SPURIOUS);
 	world.space->vmas[0].max_level = LEVEL_2M;
 }
 

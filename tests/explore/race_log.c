@@ -178,7 +178,7 @@ static void remove_region(void)
 static void fault_fast(void)
 {
 	/* By itself: the guest would go on without a region. */
-	check(ept_fault(world.ept, page_gpa(0), ACCESS_WRITE) != FAULT_NO_MEMORY);
+	check(ept_fault(world.ept, page_gpa(0), ACCESS_WRITE, ACCESS_READ) != FAULT_NO_MEMORY);
 }
 
 SCENARIO(log_region_goes, .rule = "tables stay as long as a walk without the lock may be in them",

@@ -166,7 +166,8 @@ static void bracket_and_fault(void)
 {
 	bracket_elsewhere();
 
-	enum fault_result result = ept_fault(world.ept, page_gpa(STORED), ACCESS_WRITE);
+	enum fault_result result = ept_fault(world.ept, page_gpa(STORED), ACCESS_WRITE,
+					     ACCESS_NONE);
 
 	check(result == FAULT_FIXED || result == FAULT_RETRY || result == FAULT_NO_REGION);
 }

@@ -13,7 +13,7 @@ static enum access access_of(enum agree_verb verb)
 	case AGREE_CLEAR:
 	case AGREE_INVEPT: break;
 	}
-	return (enum access)0;
+	return ACCESS_NONE;
 }
 
 static void clear(const struct agree_world *world, const struct agree_step *step)

@@ -183,6 +183,7 @@ static unsigned reach_as_guest(struct actor *actor, struct operation *operation)
 	case ACCESS_READ: return soft_load(&actor->soft, address, &operation->value);
 	case ACCESS_EXEC: return soft_fetch(&actor->soft, address, &operation->value);
 	case ACCESS_WRITE: return soft_store(&actor->soft, address, operation->value);
+	case ACCESS_NONE: break;
 	}
 	return soft_exchange(&actor->soft, address, &operation->value);
 }

@@ -80,7 +80,8 @@ static enum fault_result answer(struct soft_cpu *cpu, struct soft_exit exit)
 
 	switch (exit.kind) {
 	case SOFT_VIOLATION:
-		return ept_fault(cpu->ept, exit.address, (enum access)(exit.qualification & 7));
+		return ept_fault(cpu->ept, exit.address, (enum access)(exit.qualification & 7),
+				 (enum access)(exit.qualification >> 3 & 7));
 	case SOFT_PML_FULL:
 		if (cpu->logged)
 			return FAULT_FIXED;	/* soft_leave has emptied it */

@@ -251,7 +251,7 @@ struct soft_exit soft_linear_access(struct soft_cpu *cpu, uint64_t linear, enum 
 void soft_prefetch(struct soft_cpu *cpu, uint64_t address)
 {
 	static const struct soft_request quietly = { .quiet = true };
-	enum access none = (enum access)0;
+	enum access none = ACCESS_NONE;
 	gpa_t at = gpa(address);
 	hpa_t where;
 

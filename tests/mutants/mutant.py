@@ -39,7 +39,7 @@ class Equivalent:
 
 def function_lines(lines: list, name: str) -> range:
     """From the line that begins the definition of a function to its closing brace."""
-    begins = re.compile(r"^\w.*\b" + re.escape(name) + r"\(")
+    begins = re.compile(r"^(\w.*)?\b" + re.escape(name) + r"\(")
     for first, line in enumerate(lines):
         if not begins.match(line):
             continue

@@ -33,9 +33,9 @@ NOTHING = [
                  "atomic_add(&ept->region_generation, 1); "
                  "return memfd_is(region->backing) ? STATUS_BAD_RANGE : region_insert(ept, region);")),
     Mutant("explored-mmio-made-unlocked", "ept/mmio.c",
-           "ept_fill_entry(ept, slot, level, spte_make_mmio(generation), &old))",
-           "(read_unlock(&ept->lock), read_lock(&ept->lock), true) && ept_fill_entry(ept, slot, level, "
-           "spte_make_mmio(atomic_read(&ept->region_generation)), &old))",
+           "ept_fill_entry(ept, at.slot, at.level, spte_make_mmio(generation), &found))",
+           "(read_unlock(&ept->lock), read_lock(&ept->lock), true) && ept_fill_entry(ept, at.slot, at.level, "
+           "spte_make_mmio(atomic_read(&ept->region_generation)), &found))",
            "U26: by the generation of the lock under which no region was found",
            "explore/mmio_made_add"),
     Mutant("mmio-believed-always", "ept/mmio.c", HERE, "if (spte_is_mmio(walk.old))",
@@ -44,7 +44,7 @@ NOTHING = [
            "U26: one that is out of date goes the slow way", "explore/mmio_add"),
     Mutant("mmio-never-believed", "ept/mmio.c", HERE, "if (false)",
            "U26: without a lock", MMIO + "u26_answered_without_a_lock"),
-    Mutant("mmio-in-the-way", "ept/change.c", FILLED, "", "U8: an entry there is replaced",
+    Mutant("mmio-in-the-way", "ept/change.h", FILLED, "", "U8: an entry there is replaced",
            MMIO + "u26_filled_by_a_fault", within="ept_fill_entry"),
     Mutant("mmio-no-neighbour", "ept/prefetch.c",
            "if (walk.level == LEVEL_4K && !spte_present(walk.old))",
@@ -79,9 +79,9 @@ NOTHING = [
     Mutant("mmio-empty-misconfigured", "ept/mmio.c", SOUND,
            "else if (spte_fault(walk.old, walk.level))",
            "what is nothing to a processor is not wrong", MMIO + "u26_changed_since_the_exit"),
-    Mutant("explored-mmio-unseen-walk", "ept/mmio.c", "walk_enter(ept);", "",
+    Mutant("explored-mmio-unseen-walk", "ept/mmio.c", "walk_enter(ept, cpu);", "",
            "a table is not freed under a look without the lock", "explore/mmio_table_goes",
-           also=("walk_leave(ept);", "")),
+           also=("walk_leave(cpu);", "")),
     Mutant("mmio-unverified", "ept/verify.c",
            "if (mmio_is_current(ept, walk->old) && region_overlaps(ept, &place))", "if (false)",
            "U26: none that is up to date over a region", "unit/ept_verify:u26_mmio_over_a_region"),

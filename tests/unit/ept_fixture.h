@@ -105,11 +105,6 @@ static inline void lend(uint64_t bytes, unsigned level)
 	add_region(0, bytes >> PAGE_SHIFT, BACKING, level);
 }
 
-static inline enum fault_result fault(uint64_t address, unsigned access)
-{
-	return ept_fault(ept, gpa(address), (enum access)access);
-}
-
 /* As of this call; the next one overwrites it. */
 static inline const struct ept_stats *stats(void)
 {
@@ -132,6 +127,15 @@ static inline spte_t leaf_at(uint64_t address, unsigned *level)
 		return walk.old;
 	}
 	return spte_empty();
+}
+
+/* As a processor does that knows no more than what the tables say. */
+static __attribute__((noinline, unused)) enum fault_result fault(uint64_t address, unsigned access)
+{
+	unsigned level;
+	uint64_t allowed = leaf_at(address, &level).bits & SPTE_RIGHTS;
+
+	return ept_fault(ept, gpa(address), (enum access)access, (enum access)allowed);
 }
 
 static inline unsigned level_at(uint64_t address)

@@ -201,8 +201,8 @@ static void go_on_elsewhere(unsigned cpu)
 	(void)cpu;
 	at_kick = NULL;
 	beside++;
-	check(ept_fault(ept, gpa(7 * MIB), ACCESS_WRITE) == FAULT_FIXED);
-	check(ept_fault(ept, gpa(0), ACCESS_READ) == FAULT_RETRY);
+	check(ept_fault(ept, gpa(7 * MIB), ACCESS_WRITE, ACCESS_NONE) == FAULT_FIXED);
+	check(ept_fault(ept, gpa(0), ACCESS_READ, ACCESS_NONE) == FAULT_RETRY);
 	check(ept_clear_young(ept, hva(BACKING + 4 * MIB), hva(BACKING + 6 * MIB)));
 	notify_start(ept, &range);
 	check(!level_at(4 * MIB) && level_at(7 * MIB));

@@ -2,7 +2,6 @@
  * Dirty logs: which pages a guest has stored to, no more and no less. Numbers in names are rows and
  * rules of the propagation table.
  */
-#include "ept/fast.h"
 #include "ept/log.h"
 #include "tests/unit/ept_fixture.h"
 
@@ -170,11 +169,30 @@ static void s65_no_lock_is_taken(void **state)
 	assert_int_equal(stats()->fast, 2);
 	assert_int_equal(harvest(), 2);
 	assert_true(has(0) && has(64));
-	/* U14, U15: nothing there; U18: a leaf that the host protects. U17, a large leaf: U35, below. */
-	assert_int_equal(ept_fault_fast(ept, gfn(1), ACCESS_WRITE), FAULT_NO_HOST);
+}
+
+/* U14, U15, U18: what is for the slow way, whatever the processor has seen there. U17, a large leaf: U35, below. */
+static void u14_not_by_the_fast_way(void **state)
+{
+	const enum access nothing = ACCESS_NONE, reads = (enum access)(ACCESS_READ | ACCESS_EXEC);
+
+	(void)state;
+	lend(PAGES * PAGE_SIZE, LEVEL_4K);
+	load_on(1, 0);
+	enable(&wp);
+	/* U15: no leaf by now; U18: one that the host protects. */
+	assert_int_equal(ept_fault(ept, gpa(PAGE_SIZE), ACCESS_WRITE, reads), FAULT_FIXED);
 	assert_int_equal(space_protect(space, hva(BACKING), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
 	load_on(1, 0);
-	assert_int_equal(ept_fault_fast(ept, gfn(0), ACCESS_WRITE), FAULT_NO_HOST);
+	assert_int_equal(ept_fault(ept, gpa(0), ACCESS_WRITE, reads), FAULT_NO_HOST);
+	/* Not present, to the processor, which has A and D: a walk is not worth its while. */
+	load_on(1, 2 * PAGE_SIZE);
+	assert_int_equal(ept_fault(ept, gpa(2 * PAGE_SIZE), ACCESS_WRITE, nothing), FAULT_FIXED);
+	/* Nor is it for a fetch from, or a read of, what is present. */
+	assert_int_equal(ept_fault(ept, gpa(2 * PAGE_SIZE), ACCESS_EXEC, reads), FAULT_SPURIOUS);
+	assert_int_equal(stats()->fast, 0);
+	assert_int_equal(harvest(), 2);
+	assert_true(has(1) && has(2));
 }
 
 /* U20: no flush, no mark; U2: whoever set MW has marked; U5: the log has it all the same. */
@@ -504,7 +522,7 @@ int main(void)
 		log_test(s64_write_protection), log_test(s64_dirty_bits),
 		log_test(s64_a_word_of_two_tables),
 		log_test(s64_leaves_that_go), log_test(s64_leaves_that_lose_d),
-		log_test(s64_a_device), log_test(s65_no_lock_is_taken),
+		log_test(s64_a_device), log_test(s65_no_lock_is_taken), log_test(u14_not_by_the_fast_way),
 		log_test(u20_what_it_does_not), log_test(u35_split_at_once),
 		log_test(u35_split_when_stored_to), log_test(u35_dirty_bits_split_at_once),
 		log_test(u35_dirty_bits_split_later), log_test(u35_no_memory_for_tables),
