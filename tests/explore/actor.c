@@ -54,6 +54,9 @@ static void wait_turn(enum pending pending, const struct explore_word *word)
 	hand_back();
 }
 
+/* A frame of its own, which is cleared when it has gone: forget. */
+#define APART __attribute__((noinline))
+
 /* ------------------------------------------------------------------ values */
 
 static uint64_t load(const void *at, unsigned bytes)
@@ -175,12 +178,11 @@ static void reach(enum pending pending, const struct explore_word *word, bool wr
 	if (actor->look_again)
 		actor->look_again = false;
 	else if (shared || must_drain || machine.every_access || ++machine.alone > ALONE_MAX) {
-		forget();
+		forget(0);
 		wait_turn(pending, word);
 	}
 	memory_record(word->at, word->bytes, write, false);
 	machine.tallies[machine.running].accesses++;
-	forget();
 }
 
 static void watch(struct actor *actor, const struct explore_word *word, uint64_t value)
@@ -189,23 +191,24 @@ static void watch(struct actor *actor, const struct explore_word *word, uint64_t
 	actor->watches[actor->watched++] = (struct watched){ word->at, word->bytes, value };
 }
 
-uint64_t explore_read(struct explore_word word)
+static APART uint64_t reads(const struct explore_word *word)
 {
 	struct actor *actor = self();
 
 	if (!actor)
-		return load(word.at, word.bytes);
+		return load(word->at, word->bytes);
 	/* Even of its own store in the buffer: that may drain before, and be overwritten. */
-	reach(PENDING_READ, &word, false);
+	reach(PENDING_READ, word, false);
 
-	uint64_t value = visible(actor, word.at, word.bytes);
+	uint64_t value = visible(actor, word->at, word->bytes);
 
 	if (actor->awaiting)
-		watch(actor, &word, value);
-	tell(&word, "reads", value, value);
-	forget();
+		watch(actor, word, value);
+	tell(word, "reads", value, value);
 	return value;
 }
+
+uint64_t explore_read(struct explore_word word) { return forget(reads(&word)); }
 
 static void write_buffered(struct actor *actor, const struct explore_word *word, uint64_t value)
 {
@@ -219,25 +222,30 @@ static void write_buffered(struct actor *actor, const struct explore_word *word,
 	actor->buffer[actor->buffered++] = (struct buffered){ value, word->at, word->bytes };
 }
 
-void explore_write(struct explore_word word, uint64_t value)
+static APART void writes(const struct explore_word *word, uint64_t value)
 {
 	struct actor *actor = self();
 
 	if (!actor) {
 		if (machine.running != NOBODY)
-			memory_log(word.at, word.bytes);
-		memcpy(word.at, &value, word.bytes);
+			memory_log(word->at, word->bytes);
+		memcpy(word->at, &value, word->bytes);
 		return;
 	}
 	if (machine.model == MODEL_TSO &&
-	    (memory_meet(word.at, word.bytes, me(), true) || machine.every_access)) {
-		write_buffered(actor, &word, value);
+	    (memory_meet(word->at, word->bytes, me(), true) || machine.every_access)) {
+		write_buffered(actor, word, value);
 		return;
 	}
-	reach(PENDING_WRITE, &word, true);
-	tell(&word, "writes", load(word.at, word.bytes), value);
-	store(word.at, word.bytes, value);
-	forget();
+	reach(PENDING_WRITE, word, true);
+	tell(word, "writes", load(word->at, word->bytes), value);
+	store(word->at, word->bytes, value);
+}
+
+void explore_write(struct explore_word word, uint64_t value)
+{
+	writes(&word, value);
+	forget(0);
 }
 
 static uint64_t changed(enum explore_verb verb, uint64_t old, uint64_t operand)
@@ -260,39 +268,48 @@ static void store_locked(const struct explore_word *word, uint64_t value)
 		store(word->at, word->bytes, value);
 }
 
-uint64_t explore_change(struct explore_word word, enum explore_verb verb, uint64_t operand)
+static APART uint64_t changes(const struct explore_word *word, enum explore_verb verb,
+			      uint64_t operand)
 {
 	if (self())
-		reach(PENDING_LOCKED, &word, true);
+		reach(PENDING_LOCKED, word, true);
 
-	uint64_t old = load(word.at, word.bytes), new = changed(verb, old, operand);
+	uint64_t old = load(word->at, word->bytes), new = changed(verb, old, operand);
 
-	if (word.bytes == 4)
+	if (word->bytes == 4)
 		new = (uint32_t)new;
 	if (self())
-		tell(&word, "changes", old, new);
-	store_locked(&word, new);
-	forget();
+		tell(word, "changes", old, new);
+	store_locked(word, new);
 	return old;
+}
+
+uint64_t explore_change(struct explore_word word, enum explore_verb verb, uint64_t operand)
+{
+	return forget(changes(&word, verb, operand));
+}
+
+static APART bool swaps(const struct explore_word *word, void *expected, uint64_t value)
+{
+	if (self())
+		reach(PENDING_LOCKED, word, true);
+
+	uint64_t old = load(word->at, word->bytes);
+	bool same = old == load(expected, word->bytes);
+
+	if (self())
+		tell(word, same ? "swaps" : "fails", old, same ? value : old);
+	if (same)
+		store_locked(word, value);
+	else
+		/* `expected` may be anywhere; it is the caller's own. */
+		memcpy(expected, &old, word->bytes);
+	return same;
 }
 
 bool explore_cmpxchg(struct explore_word word, void *expected, uint64_t value)
 {
-	if (self())
-		reach(PENDING_LOCKED, &word, true);
-
-	uint64_t old = load(word.at, word.bytes);
-	bool same = old == load(expected, word.bytes);
-
-	if (self())
-		tell(&word, same ? "swaps" : "fails", old, same ? value : old);
-	if (same)
-		store_locked(&word, value);
-	else
-		/* `expected` may be anywhere; it is the caller's own. */
-		memcpy(expected, &old, word.bytes);
-	forget();
-	return same;
+	return forget(swaps(&word, expected, value));
 }
 
 void explore_fence(void)

@@ -175,7 +175,7 @@ bool memory_is_shared(uint64_t at) { return word_of(at & ~UINT64_C(7))->flags & 
 
 /* ------------------------------------------------------------------ the compiler's callbacks */
 
-static void plain(void *at, unsigned bytes, bool write)
+static __attribute__((noinline)) void plain(void *at, unsigned bytes, bool write)
 {
 	if (running_actor() >= 0) {
 		actor_settle(at, bytes);
@@ -186,7 +186,6 @@ static void plain(void *at, unsigned bytes, bool write)
 	}
 	if (write)
 		memory_log(at, bytes);
-	forget();
 }
 
 /* Where clang counts for libFuzzer what was reached: empty unless that was asked for. */
@@ -202,14 +201,18 @@ static bool is_explored(const char *at)
 /* Who judges reads all there is, at the end of each execution. */
 static void plain_read(void *at, unsigned bytes)
 {
-	if (running_actor() >= 0 && is_explored(at))
+	if (running_actor() >= 0 && is_explored(at)) {
 		plain(at, bytes, false);
+		forget(0);
+	}
 }
 
 static void plain_write(void *at, unsigned bytes)
 {
-	if (is_explored(at))
+	if (is_explored(at)) {
 		plain(at, bytes, true);
+		forget(0);
+	}
 }
 
 #define CALLBACKS(bytes)                                                            \

@@ -21,8 +21,7 @@ explore_switch:
 	pop	%rbp
 	ret
 
-# explore_forget(void): clears what calls that have returned left below the caller's frame, and changes
-# only what the ABI lets a callee change.
+# explore_forget(uint64_t result): clears what calls that have returned left below the caller's frame.
 
 	.globl	explore_forget
 	.type	explore_forget, @function
@@ -33,6 +32,7 @@ explore_forget:
 	movups	%xmm0, -at(%rsp)
 	.set	at, at + 16
 	.endr
+	mov	%rdi, %rax
 	ret
 
 	.section .note.GNU-stack, "", @progbits
