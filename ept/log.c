@@ -244,6 +244,11 @@ void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
 {
 	gfn_t last = gpa_to_gfn(gpa_add(at, bytes - 1));
 
+	/*
+	 * Stores before loads: if no log is there yet, or its bit is set already, then whoever begins it, or takes
+	 * the bit, reads the page afterwards and must find the bytes.
+	 */
+	atomic_fence();
 	if (!atomic_read(&ept->logs_live))
 		return;
 	read_lock(&ept->lock);

@@ -343,7 +343,7 @@ static void copy_word(uint64_t *to, const uint64_t *from)
 }
 
 /*
- * The first two words of a page are where scenarios store; the rest is one plain copy, so that who
+ * The first few words of a page are where scenarios store; the rest is one plain copy, so that who
  * stores there is told of a race.
  */
 void explore_copy(void *to, const void *from, uint64_t bytes)
@@ -351,7 +351,7 @@ void explore_copy(void *to, const void *from, uint64_t bytes)
 	unsigned done = 0;
 
 	if (!(((uint64_t)to | (uint64_t)from) & 7))
-		for (; done < 16 && bytes - done >= 8; done += 8)
+		for (; done < 32 && bytes - done >= 8; done += 8)
 			copy_word((uint64_t *)to + done / 8, (const uint64_t *)from + done / 8);
 	if (bytes > done)
 		explore_memcpy((char *)to + done, (const char *)from + done, bytes - done);

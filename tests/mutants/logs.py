@@ -93,6 +93,8 @@ LOGS = [
            LOG + "u30_read_then_cleared"),
     Mutant("device-not-noted", "ept/region.c", "log_stored(ept, to, part);", "",
            "S64: a device's stores are noted", ORACLE + "s64_by_write_protection"),
+    Mutant("explored-device-unfenced", "ept/log.c", "atomic_fence();", "",
+           "a device's bytes are there before it looks for a log", "explore/pair_map_device_relog"),
     Mutant("device-noted-once", "ept/log.c",
            "for (gfn_t frame = gpa_to_gfn(at); frame.raw <= last.raw; frame = gfn_add(frame, 1)) {",
            "for (gfn_t frame = gpa_to_gfn(at); frame.raw == gpa_to_gfn(at).raw; "
