@@ -34,7 +34,7 @@ static bool age_part(struct ept *ept, struct region_part part, enum age what)
 			continue;
 		young = true;
 		if (what == AGE_CLEAR)
-			(void)ept_clear_accessed(ept, walk.slot);
+			(void)ept_clear_accessed(ept, walk.slot, walk.old);
 	}
 	return young;
 }

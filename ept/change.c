@@ -53,9 +53,9 @@ static bool age_leaf(struct ept *ept, spte_slot_t *slot)
 	return false;
 }
 
-bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot)
+bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot, spte_t leaf)
 {
-	if (!ept->caps.accessed_dirty)
+	if (spte_soft_ad(leaf))
 		return track_leaf(ept, slot);
 	if (ept->prefetch)
 		return age_leaf(ept, slot);
@@ -190,7 +190,7 @@ static void empty_table(struct ept *ept, pfn_t table, gfn_t frame, unsigned leve
 }
 
 /* What the leaves of a table have between them; empty: there are none, or tables. */
-static spte_t joined(const struct ept *ept, pfn_t table, unsigned level, pfn_t frame)
+static spte_t joined(pfn_t table, unsigned level, pfn_t frame)
 {
 	spte_t leaf = spte_empty();
 
@@ -206,7 +206,7 @@ static spte_t joined(const struct ept *ept, pfn_t table, unsigned level, pfn_t f
 		leaf.bits |= asked_for(spte_restored(child)).bits;
 	}
 	if (spte_mmu_writable(leaf))
-		leaf.bits |= SPTE_W | (ept->caps.accessed_dirty ? 0 : SPTE_D);
+		leaf.bits |= SPTE_W | (spte_soft_ad(leaf) ? SPTE_D : 0);
 	return leaf;
 }
 
@@ -218,7 +218,7 @@ bool ept_join_leaves(struct ept *ept, spte_slot_t *slot, gfn_t start, unsigned l
 		     struct flush_batch *batch)
 {
 	pfn_t table = spte_frame(slot_read(slot));
-	spte_t leaf = joined(ept, table, level, frame);
+	spte_t leaf = joined(table, level, frame);
 
 	if (!spte_present(leaf))
 		return false;

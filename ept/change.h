@@ -64,10 +64,11 @@ MUST_USE bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct f
 
 /*
  * Takes A from the leaf, which the processor sets again when it next walks there, or the next fault,
- * if the processor has no A: then the leaf's rights are put aside (spte_track). True: it was set. No
- * mark, no flush (U4, U27, U36). A D that comes meanwhile stays.
+ * where software keeps A, as `leaf` says, read before: then its rights are put aside (spte_track).
+ * True: it was set. No mark, no flush (U4, U27, U36). A D that comes meanwhile stays.
  */
-bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot) HOLDS_SHARED(ept->lock);
+bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot, spte_t leaf)
+	HOLDS_SHARED(ept->lock);
 /*
  * Every leaf that has a frame of the range and may be written stays, read-only: the next store asks
  * the host.

@@ -21,17 +21,27 @@
 
 enum { TRIES = 5 };
 
+/* The rights that a store may have besides, where nobody here write-protects the leaf. */
+static inline uint64_t given(spte_t old, enum access access, uint64_t bits)
+{
+	return access & ACCESS_WRITE && spte_mmu_writable(old) ? bits : 0;
+}
+
+/* Where software keeps A and D any right may be missing, and both are set here. */
+static inline spte_t allowing_all(spte_t old, enum access access)
+{
+	return (spte_t){ spte_restored(old).bits | SPTE_A | given(old, access, SPTE_W | SPTE_D) };
+}
+
 /*
  * The leaf as the access needs it, as far as software alone forbids it. Where the processor has A
  * and D no right but W is ever missing, and D is the processor's to set.
  */
-static inline spte_t allowing(const struct ept *ept, spte_t old, enum access access)
+static inline spte_t allowing(spte_t old, enum access access)
 {
-	bool write = access & ACCESS_WRITE && spte_mmu_writable(old);
-
-	if (ept->caps.accessed_dirty)
-		return (spte_t){ old.bits | (write ? SPTE_W : 0) };
-	return (spte_t){ spte_restored(old).bits | SPTE_A | (write ? SPTE_W | SPTE_D : 0) };
+	if (spte_soft_ad(old))
+		return allowing_all(old, access);
+	return (spte_t){ old.bits | given(old, access, SPTE_W) };
 }
 
 /* FAULT_RETRY: the leaf changed meanwhile; FAULT_NO_HOST: it is for the slow way. */
@@ -46,7 +56,7 @@ try_leaf(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access access)
 	if (spte_allows(at.old, access))
 		return FAULT_SPURIOUS;
 
-	spte_t new = allowing(ept, at.old, access);
+	spte_t new = allowing(at.old, access);
 
 	if (!spte_allows(new, access))
 		return FAULT_NO_HOST;

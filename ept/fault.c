@@ -126,7 +126,7 @@ static inline struct plan plan(const struct ept *ept, const struct fault *fault)
 
 	plan.leaf = spte_make_leaf(pfn(page->frame.raw & ~inside),
 				   policy_allows_writes(ept, page) &&
-				   fault->region.rights == REGION_READ_WRITE);
+				   fault->region.rights == REGION_READ_WRITE, ept->ad);
 	/* Read, it is not stored to: the next store will tell. */
 	if (fault->log && !(fault->access & ACCESS_WRITE))
 		plan.leaf.bits &= ~(log_takes(fault->log, level) | SPTE_D);

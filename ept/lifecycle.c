@@ -27,6 +27,7 @@ enum status ept_create(struct space *space, const struct ept_caps *caps, struct 
 	ept->space = space;
 	ept->host = host;
 	ept->caps = *caps;
+	ept->ad = caps->accessed_dirty ? AD_PROCESSOR : AD_SOFTWARE;
 	ept->root = root;
 	/* Zero is what a CPU that was never inside has seen. */
 	atomic_write(&ept->generation, 1);

@@ -142,7 +142,7 @@ static void change_pte(struct notifier *notifier, hva_t address, const struct mm
 {
 	struct ept *ept = listener(notifier);
 	struct flush_batch batch = flush_nothing();
-	spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, false);
+	spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, false, ept->ad);
 
 	write_lock(&ept->lock);
 	check(atomic_read(&ept->brackets) ||

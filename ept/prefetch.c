@@ -42,8 +42,7 @@ static void prefetch_one(struct ept *ept, spte_slot_t *slot, hva_t address)
 	if (!mm_lookup_now(ept->space, address, ACCESS_WRITE, policy_lookup_flags(ept), &page) ||
 	    !page.refcounted)
 		return;
-	if (!ept_fill_entry(ept, slot, LEVEL_4K,
-			    spte_make_prefetched(page.frame, ept->caps.accessed_dirty), &found))
+	if (!ept_fill_entry(ept, slot, LEVEL_4K, spte_make_prefetched(page.frame, ept->ad), &found))
 		return;
 	if (policy_marks_first(ept))
 		folio_mark_dirty(ept->host, page.frame);

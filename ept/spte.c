@@ -26,14 +26,21 @@ static const char *hardware_fault(spte_t s, unsigned level)
 
 static const char *software_fault(spte_t s)
 {
+	if (spte_is_table(s) && spte_tracked(s))
+		return "a table with saved rights";
 	if (spte_is_table(s))
-		return spte_tracked(s) ? "a table with saved rights" : NULL;
+		return spte_soft_ad(s) ? "a table that says who keeps A and D" : NULL;
 	if (spte_writable(s) && !spte_mmu_writable(s))
 		return "writable, but not MMU-writable";
 	if (spte_mmu_writable(s) && !spte_host_writable(s))
 		return "MMU-writable, but not host-writable";
 	if (spte_tracked(s) && s.bits & (SPTE_RIGHTS | SPTE_A))
 		return "rights saved, and in force or used";
+	if (spte_tracked(s) && !spte_soft_ad(s))
+		return "rights saved, though the processor has A";
+	/* Where the processor sets no D, whoever gives W does. */
+	if (spte_writable(s) && !spte_dirty(s) && spte_soft_ad(s))
+		return "writable, but not dirty";
 	return NULL;
 }
 

@@ -6,8 +6,8 @@
  * A leaf; SDM "Format of an EPT Page-Table Entry that Maps a 4-KByte Page", and the two formats
  * for larger pages:
  *
- *   63  60 59 58   56 55 54 53 52 51                        12  11 10 9 8  7    6    5..3 2 1 0
- *   ignored PF ignored SX SR MW HW frame (low bits 0 in large)  P   -  D A leaf IPAT type X W R
+ *   63 62 61 60 59 58   56 55 54 53 52 51                        12  11 10 9 8  7    6    5..3 2 1 0
+ *   -  SA  -    PF ignored SX SR MW HW frame (low bits 0 in large)  P   -  D A leaf IPAT type X W R
  *
  * A table; SDM "Format of an EPT PDE that References an EPT Page Table" and its like:
  *
@@ -15,8 +15,9 @@
  *   ignored        frame of the table               P   -  -  A   0   reserved 0  X W R
  *
  * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights), PF
- * (prefetched) stand where the processor looks at nothing, in every format. Bit 7 is ignored in a
- * 4 KiB leaf; it is set there too, so that a leaf is known without its level.
+ * (prefetched), SA (A and D by software) stand where the processor looks at nothing, in every
+ * format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so that a leaf is known without its
+ * level.
  *
  * Where nothing is (mmio.h), at any level; P is clear, so software finds no entry there:
  *
@@ -61,6 +62,13 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_SAVED         (SPTE_SAVED_R | SPTE_SAVED_X)
 /* In a leaf of 4 KiB alone: no fault asked for it, and nobody has said yet that it was used (S5). */
 #define SPTE_PREFETCHED    (UINT64_C(1) << 59)
+/*
+ * In a leaf alone: no processor sets A and D here (the EPT's pointer has them off), software does, by
+ * faults. Fixed when the leaf is made. Linux has a third mode, where the processor sets them and
+ * software write-protects nevertheless (SPTE_TDP_AD_WRPROT_ONLY): for guests of guests under PML,
+ * which lists the inner guest's addresses. No guest here has tables of its own behind these.
+ */
+#define SPTE_SOFT_AD       (UINT64_C(1) << 62)
 /* Neither is of an entry that is present: what it is instead. */
 #define SPTE_DEAD          (UINT64_C(1) << 56)
 #define SPTE_FROZEN        (UINT64_C(1) << 57)
@@ -68,6 +76,18 @@ typedef struct { uint64_t bits; } spte_t;
 #define SPTE_WRITE_BITS    (SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_W | SPTE_D)
 
 enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
+
+/* The format's, as we have the processor go by it; and software's, P to FROZEN. */
+#define SPTE_FORMAT   (SPTE_RIGHTS | SPTE_TYPE | SPTE_IGNORE_PAT | SPTE_LEAF | SPTE_A | SPTE_D | SPTE_FRAME)
+#define SPTE_SOFTWARE (SPTE_PRESENT | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_SAVED | SPTE_PREFETCHED | \
+		       SPTE_SOFT_AD | SPTE_DEAD | SPTE_FROZEN)
+/* With some control on, a leaf's: user execute, guest paging (two), shadow stacks, sub-pages, #VE. */
+#define SPTE_CONTROLS (UINT64_C(1) << 10 | UINT64_C(0x36) << 56 | UINT64_C(1) << 63)
+
+/* U6: nobody's bit is another's. */
+_Static_assert(!(SPTE_FORMAT & SPTE_SOFTWARE), "software's bits and the processor's");
+_Static_assert(__builtin_popcountll(SPTE_SOFTWARE) == 9, "software's, between each other");
+_Static_assert(!(SPTE_CONTROLS & SPTE_SOFTWARE & ~(SPTE_DEAD | SPTE_FROZEN)), "ignored in any leaf");
 
 /* The rights are the bits of enum access. */
 _Static_assert(SPTE_R == ACCESS_READ && SPTE_W == ACCESS_WRITE && SPTE_X == ACCESS_EXEC,
@@ -88,6 +108,12 @@ static inline bool spte_dirty(spte_t s) { return s.bits & SPTE_D; }
 static inline bool spte_host_writable(spte_t s) { return s.bits & SPTE_HOST_WRITABLE; }
 static inline bool spte_mmu_writable(spte_t s) { return s.bits & SPTE_MMU_WRITABLE; }
 static inline bool spte_prefetched(spte_t s) { return s.bits & SPTE_PREFETCHED; }
+
+/* Who sets A and D, as the bit of each leaf that says so. */
+typedef struct { uint64_t bit; } ad_mode_t;
+#define AD_PROCESSOR ((ad_mode_t){ 0 })
+#define AD_SOFTWARE  ((ad_mode_t){ SPTE_SOFT_AD })
+static inline bool spte_soft_ad(spte_t s) { return s.bits & SPTE_SOFT_AD; }
 static inline bool spte_allows(spte_t s, enum access access)
 {
 	return (s.bits & access) == (uint64_t)access;
@@ -124,27 +150,27 @@ static inline spte_t spte_make_table(pfn_t table)
 
 /*
  * A leaf for a page that is being used: A is set, and D as well where it may be written, so that
- * the processor need not come back to set them. Where A and D are off both bits are ignored. Who
- * logs stores takes W or D away.
+ * the processor need not come back to set them. Where A and D are off it ignores both bits, and
+ * they are software's. Who logs stores takes W or D away.
  */
-static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable)
+static inline spte_t spte_make_leaf(pfn_t frame, bool host_writable, ad_mode_t mode)
 {
 	uint64_t write = host_writable ? SPTE_WRITE_BITS : 0;
 
 	return (spte_t){ frame.raw << PAGE_SHIFT | SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK |
-			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | write };
+			 SPTE_IGNORE_PAT | SPTE_A | SPTE_R | SPTE_X | write | mode.bit };
 }
 
 /*
  * A leaf of 4 KiB for a page that may be written and that nobody has asked for yet: as above but
  * unused, so it is put aside where the processor has no A (U7).
  */
-static inline spte_t spte_make_prefetched(pfn_t frame, bool accessed_dirty)
+static inline spte_t spte_make_prefetched(pfn_t frame, ad_mode_t mode)
 {
-	spte_t leaf = spte_make_leaf(frame, true);
+	spte_t leaf = spte_make_leaf(frame, true, mode);
 
 	leaf.bits = (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED;
-	return accessed_dirty ? leaf : spte_track(leaf);
+	return spte_soft_ad(leaf) ? spte_track(leaf) : leaf;
 }
 
 /* The same memory and rights, one page of the next lower level. */
@@ -201,8 +227,8 @@ static inline uint64_t spte_generation(spte_t s) { return (~s.bits & SPTE_FRAME)
 
 /*
  * NULL when the value is one that this EPT may hold at this level, otherwise what is wrong: as the
- * processor sees it (SDM "EPT Misconfigurations") and as software does (H, M, W: 111, 110, 100 or
- * 000).
+ * processor sees it (SDM "EPT Misconfigurations") and as software does (U6. H, M, W: 111, 110, 100 or
+ * 000; rights are put aside, and W has D with it, where software keeps A and D).
  */
 const char *spte_fault(spte_t s, unsigned level);
 

@@ -1,9 +1,9 @@
 /*
  * All that one EPT is, its fields grouped by what protects them. For ept's own files, and tests.
  *
- * ept->lock: shared to look at regions and to map by cmpxchg; exclusive for what takes tables away, or
- * less than a leaf; beside others for brackets, which take leaves (notify.c). It nests inside space->lock and outside host->lock, and is never held while mm is asked
- * for a page.
+ * ept->lock: shared to look at regions and to map by cmpxchg; exclusive for what takes tables away,
+ * or less than a leaf; beside others for brackets, which take leaves (notify.c). It nests inside
+ * space->lock and outside host->lock, and is never held while mm is asked for a page.
  */
 #ifndef EPT_STATE_H
 #define EPT_STATE_H
@@ -86,6 +86,9 @@ struct ept {
 	/* The brackets of mm: notify.c. */
 	struct notifier notifier;
 	atomic64_t sequence, brackets, bracket_start, bracket_end;
+
+	/* Fixed by ept_create: by caps, in all leaves. Here, since those above are near for every fault. */
+	ad_mode_t ad;
 
 	/* Shootdowns: flush.c. */
 	atomic64_t generation __attribute__((aligned(64)));

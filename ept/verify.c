@@ -62,13 +62,10 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than its region allows");
 	if (spte_host_writable(s) && region->rights == REGION_READ_ONLY)
 		broken(frame, level, s, "writable in a read-only region");
-	if (spte_tracked(s) && ept->caps.accessed_dirty)
-		broken(frame, level, s, "rights saved, though the processor has A");
+	if (spte_soft_ad(s) == ept->caps.accessed_dirty)
+		broken(frame, level, s, "A and D by another than this EPT's pointer says");
 	if (spte_prefetched(s) && !ept->prefetch)
 		broken(frame, level, s, "prefetched, though nobody prefetches here");
-	/* Where the processor sets no D, whoever gives W does. */
-	if (spte_writable(s) && !spte_dirty(s) && !ept->caps.accessed_dirty)
-		broken(frame, level, s, "writable, but not dirty");
 	if (level > ept->caps.max_level)
 		broken(frame, level, s, "larger than the processor allows");
 	if (is_bare(ept, region_hva(region, frame)))

@@ -126,6 +126,7 @@ static void u9_without_flags(void **state)
 	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M });
 	lend(PAGES * PAGE_SIZE, LEVEL_4K);
 	store_on(1, 0, 5);
+	assert_true(spte_soft_ad(leaf_at(0, &level)));	/* U6 */
 	assert_true(test_young(0, PAGES));
 	assert_true(clear_young(0, 1));
 	assert_int_equal(kicked[1], 0);			/* U36 */

@@ -78,7 +78,7 @@ static void format(void **state)
 	assert_int_equal(spte_make_mmio(1).bits, 0x000fffffffffe006);
 	assert_false(spte_is_mmio(spte_empty()) || spte_is_mmio(spte_make_waiting(pfn(1))) ||
 		     spte_is_mmio(spte_make_dead(pfn(1))) || spte_is_mmio(spte_frozen()) ||
-		     spte_is_mmio(spte_make_leaf(pfn(1), true)) ||
+		     spte_is_mmio(spte_make_leaf(pfn(1), true, AD_PROCESSOR)) ||
 		     spte_is_mmio(spte_make_table(pfn(1))));
 }
 

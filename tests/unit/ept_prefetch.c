@@ -102,7 +102,7 @@ static bool clear_young(uint64_t first, uint64_t pages) NOT_CHECKED
 /* S5, U7: the block, and nothing else; A in the one that was asked for alone. */
 static void s5_the_block_unused(void **state)
 {
-	uint64_t asked = spte_make_leaf(host_frame(address_of(11)), true).bits;
+	uint64_t asked = spte_make_leaf(host_frame(address_of(11)), true, AD_PROCESSOR).bits;
 
 	(void)state;
 	assert_int_equal(fault(11 * PAGE_SIZE, ACCESS_READ), FAULT_FIXED);
@@ -110,7 +110,7 @@ static void s5_the_block_unused(void **state)
 	expect_counts(7, 0);
 	assert_int_equal(leaf_of(11).bits, asked);
 	for (uint64_t page = 8; page < 16; page++) {
-		spte_t leaf = spte_make_leaf(host_frame(address_of(page)), true);
+		spte_t leaf = spte_make_leaf(host_frame(address_of(page)), true, AD_PROCESSOR);
 
 		if (page != 11)
 			assert_int_equal(leaf_of(page).bits, (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED);

@@ -14,9 +14,16 @@ _Static_assert(SPTE_PRESENT == 0x800, "bit 11");
 _Static_assert((SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE) == UINT64_C(3) << 52, "bits 53:52");
 _Static_assert(SPTE_PREFETCHED == UINT64_C(1) << 59, "bit 59: with any control on, ignored");
 
+_Static_assert(SPTE_SOFT_AD == UINT64_C(1) << 62, "bit 62: with any control on, ignored");
+
+static spte_t leaf_of(pfn_t frame, bool host_writable)
+{
+	return spte_make_leaf(frame, host_writable, AD_PROCESSOR);
+}
+
 static void leaves(void **state)
 {
-	spte_t rw = spte_make_leaf(pfn(0x12345), true), ro = spte_make_leaf(pfn(0x12345), false);
+	spte_t rw = leaf_of(pfn(0x12345), true), ro = leaf_of(pfn(0x12345), false);
 
 	(void)state;
 	assert_int_equal(rw.bits, 0x0030000012345bf7);
@@ -28,7 +35,7 @@ static void leaves(void **state)
 	assert_false(spte_writable(ro) || spte_dirty(ro) || spte_host_writable(ro) ||
 		     spte_mmu_writable(ro));
 	assert_int_equal(spte_frame(rw).raw, 0x12345);
-	assert_int_equal(spte_frame(spte_make_leaf(pfn(0xfffffffff), true)).raw, 0xfffffffff);
+	assert_int_equal(spte_frame(leaf_of(pfn(0xfffffffff), true)).raw, 0xfffffffff);
 }
 
 static void tables(void **state)
@@ -58,8 +65,8 @@ static void allows(void **state)
 {
 	(void)state;
 	for (unsigned access = 0; access < 8; access++) {
-		assert_true(spte_allows(spte_make_leaf(pfn(1), true), (enum access)access));
-		assert_int_equal(spte_allows(spte_make_leaf(pfn(1), false), (enum access)access),
+		assert_true(spte_allows(leaf_of(pfn(1), true), (enum access)access));
+		assert_int_equal(spte_allows(leaf_of(pfn(1), false), (enum access)access),
 				 !(access & ACCESS_WRITE));
 		assert_int_equal(spte_allows(spte_empty(), (enum access)access), !access);
 	}
@@ -68,7 +75,7 @@ static void allows(void **state)
 static void slots(void **state)
 {
 	spte_slot_t slot = { 0 };
-	spte_t one = spte_make_leaf(pfn(1), true), two = spte_make_leaf(pfn(2), true);
+	spte_t one = leaf_of(pfn(1), true), two = leaf_of(pfn(2), true);
 	spte_t old = spte_empty();
 
 	(void)state;
@@ -81,13 +88,27 @@ static void slots(void **state)
 	assert_int_equal(slot_read(&slot).bits, two.bits);
 }
 
+struct rule_case { uint64_t bits; unsigned level; const char *fault; };
+
+static void judge(const struct rule_case *cases, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const char *fault = spte_fault((spte_t){ cases[i].bits }, cases[i].level);
+
+		if (cases[i].fault)
+			assert_string_equal(fault ? fault : "none", cases[i].fault);
+		else
+			assert_null(fault);
+	}
+}
+
 /* U6: of host-writable, MMU-writable and W the legal states are 111, 110, 100 and 000. */
 static void rules(void **state)
 {
-	uint64_t rw = spte_make_leaf(pfn(0x40000), true).bits;
-	uint64_t ro = spte_make_leaf(pfn(0x40000), false).bits;
+	uint64_t rw = leaf_of(pfn(0x40000), true).bits;
+	uint64_t ro = leaf_of(pfn(0x40000), false).bits;
 	uint64_t table = spte_make_table(pfn(1)).bits;
-	const struct { uint64_t bits; unsigned level; const char *fault; } cases[] = {
+	const struct rule_case cases[] = {
 		{ 0, 1, NULL }, { 0, 4, NULL },
 		{ rw, 1, NULL }, { rw, 2, NULL }, { rw, 3, NULL },
 		{ ro, 1, NULL }, { ro, 3, NULL },
@@ -108,11 +129,6 @@ static void rules(void **state)
 		{ table, 1, "a table below level 2" },
 		{ rw & ~SPTE_MMU_WRITABLE, 1, "writable, but not MMU-writable" },
 		{ rw & ~SPTE_HOST_WRITABLE, 1, "MMU-writable, but not host-writable" },
-		/* Put aside by aging, where the processor has no A; not with rights, nor with A. */
-		{ spte_track((spte_t){ rw }).bits, 1, NULL },
-		{ spte_track((spte_t){ rw }).bits | SPTE_A, 1, "rights saved, and in force or used" },
-		{ rw | SPTE_SAVED_R, 1, "rights saved, and in force or used" },
-		{ table | SPTE_SAVED_R, 2, "a table with saved rights" },
 		/* The processor sets D, where stores are logged by it. */
 		{ rw & ~SPTE_D, 1, NULL },
 		/* Write-protected by tracking, from here or from the MMU: 110 and 100. */
@@ -122,26 +138,89 @@ static void rules(void **state)
 	};
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		const char *fault = spte_fault((spte_t){ cases[i].bits }, cases[i].level);
+	judge(cases, sizeof(cases) / sizeof(*cases));
+}
 
-		if (cases[i].fault)
-			assert_string_equal(fault ? fault : "none", cases[i].fault);
-		else
-			assert_null(fault);
+/* U6, U9: put aside by aging, where software keeps A; not with rights, nor with A. */
+static void rules_of_software(void **state)
+{
+	spte_t rw = leaf_of(pfn(0x40000), true);
+	spte_t soft = spte_make_leaf(pfn(0x40000), true, AD_SOFTWARE);
+	uint64_t table = spte_make_table(pfn(1)).bits;
+	const struct rule_case cases[] = {
+		{ soft.bits, 1, NULL }, { soft.bits, 3, NULL },
+		{ spte_track(soft).bits, 1, NULL },
+		{ spte_track(soft).bits | SPTE_A, 1, "rights saved, and in force or used" },
+		{ soft.bits | SPTE_SAVED_R, 1, "rights saved, and in force or used" },
+		{ spte_track(rw).bits, 1, "rights saved, though the processor has A" },
+		{ soft.bits & ~SPTE_D, 1, "writable, but not dirty" },
+		{ soft.bits & ~(SPTE_D | SPTE_W), 1, NULL },
+		{ table | SPTE_SAVED_R, 2, "a table with saved rights" },
+		{ table | SPTE_SOFT_AD, 2, "a table that says who keeps A and D" },
+		{ SPTE_SOFT_AD, 1, "not present, but not zero" },
+	};
+
+	(void)state;
+	judge(cases, sizeof(cases) / sizeof(*cases));
+}
+
+/*
+ * U6: all that software's bits, the rights and the two flags can be between them. R and X go together, so
+ * do the saved ones.
+ */
+static void u6_legal_states(void **state)
+{
+	const uint64_t pairs[] = { SPTE_R | SPTE_X, SPTE_SAVED, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE,
+				   SPTE_W, SPTE_A, SPTE_D, SPTE_SOFT_AD };
+	unsigned legal = 0;
+
+	(void)state;
+	for (unsigned which = 0; which < 1 << 8; which++) {
+		spte_t leaf = { SPTE_PRESENT | SPTE_LEAF | SPTE_WRITE_BACK | SPTE_IGNORE_PAT };
+		bool in_force = which & 1, saved = which & 2, h = which & 4, m = which & 8;
+		bool w = which & 16, a = which & 32, d = which & 64, soft = which & 128;
+
+		for (unsigned i = 0; i < 8; i++)
+			leaf.bits |= which & 1u << i ? pairs[i] : 0;
+
+		bool rights = in_force ? !saved : saved && soft && !w && !a;
+		bool writes = (!m || h) && (!w || m) && (!w || d || !soft);
+
+		assert_int_equal(!spte_fault(leaf, LEVEL_4K), rights && writes);
+		legal += rights && writes;
 	}
+	assert_int_equal(legal, 36);
+}
+
+/* U6: who keeps A and D is said once, when the leaf is made, and stays. */
+static void u6_mode(void **state)
+{
+	spte_t leaf = spte_make_leaf(pfn(0x40000), true, AD_SOFTWARE);
+	spte_t processor = leaf_of(pfn(0x40000), true);
+	spte_t lesser = { leaf.bits & ~SPTE_WRITE_BITS };
+
+	(void)state;
+	assert_true(spte_soft_ad(leaf) && !spte_soft_ad(processor));
+	assert_int_equal(leaf.bits, processor.bits | SPTE_SOFT_AD);
+	assert_true(spte_soft_ad(spte_make_leaf(pfn(1), false, AD_SOFTWARE)));
+	assert_true(spte_soft_ad(spte_make_prefetched(pfn(1), AD_SOFTWARE)));
+	assert_false(spte_soft_ad(spte_make_prefetched(pfn(1), AD_PROCESSOR)));
+	assert_true(spte_soft_ad(spte_track(leaf)) && spte_soft_ad(spte_restored(spte_track(leaf))));
+	assert_int_equal(spte_child(leaf, LEVEL_2M, 511).bits, leaf.bits + 511 * PAGE_SIZE);
+	assert_true(spte_adds_write(lesser, leaf));
+	assert_false(spte_adds_write(lesser, processor));
 }
 
 /* U7: for a page that may be written and is unused; of 4 KiB alone. */
 static void prefetched(void **state)
 {
-	spte_t leaf = spte_make_leaf(pfn(0x40000), true);
-	spte_t flag = spte_make_prefetched(pfn(0x40000), true);
-	spte_t aside = spte_make_prefetched(pfn(0x40000), false);
+	spte_t leaf = leaf_of(pfn(0x40000), true);
+	spte_t flag = spte_make_prefetched(pfn(0x40000), AD_PROCESSOR);
+	spte_t aside = spte_make_prefetched(pfn(0x40000), AD_SOFTWARE);
 
 	(void)state;
 	assert_int_equal(flag.bits, (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED);
-	assert_int_equal(spte_restored(aside).bits | SPTE_W, flag.bits);
+	assert_int_equal(spte_restored(aside).bits | SPTE_W, flag.bits | SPTE_SOFT_AD);
 	assert_true(spte_tracked(aside) && !(aside.bits & (SPTE_RIGHTS | SPTE_A)));
 	assert_null(spte_fault(flag, LEVEL_4K));
 	assert_null(spte_fault(aside, LEVEL_4K));
@@ -149,7 +228,7 @@ static void prefetched(void **state)
 	flag.bits = spte_make_table(pfn(1)).bits | SPTE_PREFETCHED;
 	assert_string_equal(spte_fault(flag, LEVEL_2M), "prefetched, but no leaf of 4 KiB");
 	/* It is asked for by what adds W to it. */
-	flag = spte_make_prefetched(pfn(0x40000), true);
+	flag = spte_make_prefetched(pfn(0x40000), AD_PROCESSOR);
 	flag.bits &= ~SPTE_WRITE_BITS;
 	assert_true(spte_adds_write(flag, leaf));
 	assert_false(spte_adds_write(leaf, flag));
@@ -160,7 +239,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(leaves), cmocka_unit_test(tables), cmocka_unit_test(neither),
 		cmocka_unit_test(allows), cmocka_unit_test(slots), cmocka_unit_test(rules),
-		cmocka_unit_test(prefetched),
+		cmocka_unit_test(rules_of_software), cmocka_unit_test(u6_legal_states),
+		cmocka_unit_test(u6_mode), cmocka_unit_test(prefetched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ FRAME = 0x000F_FFFF_FFFF_F000
 LIST_MOST = 1000
 
 SPTE_FLAGS = ((1 << 8, "A"), (1 << 9, "D"), (1 << 7, "leaf"), (1 << 52, "host-writable"),
-              (1 << 53, "mmu-writable"))
+              (1 << 53, "mmu-writable"), (1 << 62, "soft-ad"))
 PTE_FLAGS = ((1 << 0, "P"), (1 << 1, "W"), (1 << 2, "U"), (1 << 5, "A"), (1 << 6, "D"),
              (1 << 7, "PS"), (1 << 8, "none"), (1 << 9, "migration"), (1 << 63, "NX"))
 
