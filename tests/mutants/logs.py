@@ -119,6 +119,13 @@ LOGS = [
            "if (false)", "S64: a page that is read is not stored to", LOG + "s64_dirty_bits"),
     Mutant("slow-not-noted", "ept/fault.c", "log_store(ept, fault->log, fault->frame);", ";",
            "S64: a store by a new leaf is noted", LOG + "s64_write_protection"),
+    Mutant("explored-split-children-keep", "ept/change.c", "spte_t child = { old.bits & ~less };",
+           "spte_t child = old;", "U35: no store by a small leaf is unseen", "explore/log_splits"),
+    Mutant("explored-join-unflushed", "ept/log.c", "flush_settle(ept, batch);",
+           "for (unsigned i = 0; i < LEVEL_1G; i++) "
+           "ept_count(ept, COUNT_ZAPPED_4K + i, batch.zapped[i]); flush_free_tables(ept, &batch);",
+           "U34: small leaves' tables go when nobody walks them", "explore/log_joins",
+           within="ept_log_disable"),
     Mutant("conflict-not-split", "ept/fault.c", "if (split(ept, fault, plan, &batch))", "if (false)",
            "U24: the other pages of a large leaf stay", LOG + "u35_split_when_stored_to"),
     Mutant("gone-not-noted", "ept/change.c", "log_note_taken(ept, frame, level, old);", "",
