@@ -92,6 +92,7 @@ LONG = [
     Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 1800),
     # Of all pairs of operations (race_pair.c) those by two policies: MAP's and PTE's.
     Program("explore/pairs", [str(ROOT / "build/explore/explore"), "T=pair_[mp]*", "TAP=1"], 900),
+    Program("check/clang", ["make", "-s", "clang-objects"], one_test=True),
 ]
 
 
@@ -109,5 +110,4 @@ def programs() -> list:
         Program("check/layers", ["python3", "-B", "tests/tools/layers.py"], one_test=True),
         Program("check/globals", ["python3", "-B", "tests/tools/no_globals.py", "build/image"],
                 one_test=True),
-        Program("check/clang", ["make", "-s", "clang-objects"], one_test=True),
     ]
