@@ -71,6 +71,12 @@ static inline int open_small(void **state)
 	return 0;
 }
 
+static inline void open_policy(enum ept_policy policy)
+{
+	open_small(NULL);
+	ept_set_policy(ept, policy);
+}
+
 static inline int close_ept(void **state)
 {
 	(void)state;
@@ -127,6 +133,28 @@ static inline spte_t leaf_at(uint64_t address, unsigned *level)
 		return walk.old;
 	}
 	return spte_empty();
+}
+
+static inline spte_t leaf(uint64_t address)
+{
+	unsigned level;
+
+	return leaf_at(address, &level);
+}
+
+/*
+ * The entry of that level that leads to the guest address, as it stands in the tree. Not inline:
+ * AddressSanitizer makes room for each.
+ */
+static __attribute__((noinline, unused)) spte_slot_t *slot_of(uint64_t address, unsigned level)
+{
+	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
+
+	while (ept_walk_next(&walk))
+		if (walk.level == level)
+			return walk.slot;
+	fail_msg("no entry of level %u", level);
+	return NULL;
 }
 
 /* As a processor does that knows no more than what the tables say. */

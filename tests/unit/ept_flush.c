@@ -106,16 +106,6 @@ static void sequence_of_flushes(void **state)
 
 /* ------------------------------------------------------------------ left out */
 
-static spte_slot_t *leaf_slot(uint64_t address)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (spte_is_leaf(walk.old))
-			return walk.slot;
-	return NULL;
-}
-
 /* The entry goes and nobody is told: the soft CPU still reaches the page. With INVEPT: no more. */
 static void stale_entry_is_seen(void **state)
 {
@@ -125,7 +115,7 @@ static void stale_entry_is_seen(void **state)
 	lend(PAGE_SIZE, LEVEL_4K);
 	store_on(1, 8, 42);
 
-	spte_slot_t *slot = leaf_slot(8);
+	spte_slot_t *slot = slot_of(8, LEVEL_4K);
 	spte_t old = slot_xchg(slot, spte_empty());
 
 	assert_int_equal(soft_access(&soft[1], gpa(8), ACCESS_READ, &value).kind, SOFT_DONE);
@@ -176,7 +166,7 @@ static void tables_wait_for_the_flush(void **state)
 	store_on(1, 0, 1);
 	store_on(2, PAGE_SIZE, 1);
 	/* The frame of the lowest table: where the leaf's slot is. */
-	watched = ptr_to_pfn(leaf_slot(0));
+	watched = ptr_to_pfn(slot_of(0, LEVEL_4K));
 	seen_alive = 0;
 	at_kick = watch_table;
 	write_lock(&ept->lock);

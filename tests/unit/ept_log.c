@@ -2,40 +2,10 @@
  * Dirty logs: which pages a guest has stored to, no more and no less. Numbers in names are rows and
  * rules of the propagation table.
  */
-#include "ept/log.h"
-#include "tests/unit/ept_fixture.h"
-
-enum { PAGES = 1100, WORDS = (PAGES + 63) / 64 };
+#include "tests/unit/log_fixture.h"
 
 static const struct log_options wp = { .kind = LOG_WRITE_PROTECT };
 static const struct log_options dbit = { .kind = LOG_DIRTY_BIT };
-static uint64_t words[WORDS];
-
-static bool has(uint64_t page) { return words[page / 64] >> page % 64 & 1; }
-
-static uint64_t count(void)
-{
-	uint64_t pages = 0;
-
-	for (unsigned i = 0; i < WORDS; i++)
-		pages += (unsigned)__builtin_popcountll(words[i]);
-	return pages;
-}
-
-/* All of the bits, which are none beyond the region's end. */
-static uint64_t harvest(void)
-{
-	memset(words, 0, sizeof(words));
-	assert_int_equal(ept_log_get(ept, gfn(0), words), STATUS_OK);
-	return count();
-}
-
-static void enable(const struct log_options *options)
-{
-	assert_int_equal(ept_log_enable(ept, gfn(0), options), STATUS_OK);
-}
-
-static void store(unsigned cpu, uint64_t page, uint64_t value) { store_on(cpu, page * PAGE_SIZE, value); }
 
 /* ------------------------------------------------------------------ what is in it */
 
@@ -87,9 +57,7 @@ static void s64_a_word_of_two_tables(void **state)
 	for (uint64_t round = 1; round < 4; round++) {
 		for (uint64_t page = 0; page < all; page++)
 			store(1, page, round);
-		memset(words, 0, sizeof(words));
-		assert_int_equal(ept_log_get(ept, gfn(first), words), STATUS_OK);
-		assert_int_equal(count(), pages);
+		assert_int_equal(harvest_of(gfn(first)), pages);
 		assert_int_equal(stats()->made_read_only, pages + round * pages);
 	}
 }

@@ -7,13 +7,6 @@
 
 enum { PAGES = 16, BYTES = PAGES * PAGE_SIZE };
 
-static spte_t leaf(uint64_t address)
-{
-	unsigned level;
-
-	return leaf_at(address, &level);
-}
-
 static pte_t pte_at(uint64_t address)
 {
 	write_lock(&space->lock);

@@ -399,17 +399,6 @@ static void u26_a_large_leaf_in_place_of_all(void **state)
 
 /* ------------------------------------------------------------------ an exit and its entry */
 
-static spte_slot_t *slot_at(uint64_t address, unsigned level)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (walk.level == level)
-			return walk.slot;
-	fail_msg("no entry of level %u", level);
-	return NULL;
-}
-
 static enum fault_result misconfigured(uint64_t address)
 {
 	return ept_fault_misconfigured(ept, gpa(address));
@@ -427,15 +416,15 @@ static void u26_changed_since_the_exit(void **state)
 	assert_int_equal(stats()->retries, 4);
 	assert_int_equal(stats()->mmio_made + stats()->mmio_hits, 0);
 	/* Frozen: nothing to a processor, and somebody's. */
-	(void)slot_freeze(slot_at(2 * PAGE_SIZE, LEVEL_4K));
+	(void)slot_freeze(slot_of(2 * PAGE_SIZE, LEVEL_4K));
 	assert_int_equal(misconfigured(2 * PAGE_SIZE), FAULT_RETRY);
-	slot_thaw(slot_at(2 * PAGE_SIZE, LEVEL_4K), spte_empty());
+	slot_thaw(slot_of(2 * PAGE_SIZE, LEVEL_4K), spte_empty());
 }
 
 /* On each level one that is none of ours is not taken for ours. */
 static void expect_misconfigured(unsigned level)
 {
-	spte_slot_t *slot = slot_at(0, level);
+	spte_slot_t *slot = slot_of(0, level);
 	spte_t old = slot_and_not(slot, SPTE_R);
 
 	soft_invept(&soft[1]);

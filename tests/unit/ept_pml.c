@@ -2,13 +2,9 @@
  * Dirty logs by page-modification logging: what the processor lists comes into the log whenever it
  * leaves the guest. Numbers in names are rows and rules of the propagation table.
  */
-#include "ept/log.h"
-#include "tests/unit/ept_fixture.h"
-
-enum { PAGES = 1100, WORDS = (PAGES + 63) / 64 };
+#include "tests/unit/log_fixture.h"
 
 static const struct log_options pml = { .kind = LOG_PML };
-static uint64_t words[WORDS];
 static pfn_t lists[SOFT_CPUS];
 
 static int open_pml(void **state)
@@ -28,31 +24,6 @@ static int close_pml(void **state)
 	for (unsigned i = 0; i < SOFT_CPUS; i++)
 		folio_put(arena.host, lists[i]);
 	return close_ept(state);
-}
-
-static bool has(uint64_t page) { return words[page / 64] >> page % 64 & 1; }
-
-static uint64_t harvest_of(gfn_t start)
-{
-	uint64_t pages = 0;
-
-	memset(words, 0, sizeof(words));
-	assert_int_equal(ept_log_get(ept, start, words), STATUS_OK);
-	for (unsigned i = 0; i < WORDS; i++)
-		pages += (unsigned)__builtin_popcountll(words[i]);
-	return pages;
-}
-
-static uint64_t harvest(void) { return harvest_of(gfn(0)); }
-
-static void enable(const struct log_options *options)
-{
-	assert_int_equal(ept_log_enable(ept, gfn(0), options), STATUS_OK);
-}
-
-static void store(unsigned cpu, uint64_t page, uint64_t value)
-{
-	store_on(cpu, page * PAGE_SIZE, value);
 }
 
 static void leave(unsigned cpu)

@@ -9,12 +9,6 @@ enum { SMALL = 512 };			/* pages of a large folio */
 
 static const struct log_options wp = { .kind = LOG_WRITE_PROTECT };
 
-static void open_policy(enum ept_policy policy)
-{
-	open_small(NULL);
-	ept_set_policy(ept, policy);
-}
-
 struct marks { uint64_t dirty, accessed; };
 
 static struct marks marks(void)

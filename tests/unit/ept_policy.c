@@ -10,12 +10,6 @@ enum { PAGES = 4, BYTES = PAGES * PAGE_SIZE };
 
 static const enum ept_policy policies[] = { EPT_POLICY_MAP, EPT_POLICY_ZAP };
 
-static void open_policy(enum ept_policy policy)
-{
-	open_small(NULL);
-	ept_set_policy(ept, policy);
-}
-
 static int open_zap(void **state)
 {
 	(void)state;

@@ -14,13 +14,6 @@ static void bracket(enum mm_event event, uint64_t start, uint64_t bytes)
 	write_unlock(&space->lock);
 }
 
-static spte_t leaf(uint64_t address)
-{
-	unsigned level;
-
-	return leaf_at(address, &level);
-}
-
 static uint64_t faults(void) { return stats()->faults[0] + stats()->faults[1] + stats()->faults[2]; }
 
 /* S56: the leaf stays, reads go on, the first store faults once and gets W where it is. */

@@ -120,18 +120,6 @@ static void remove_unmaps(void **state)
 
 /* ------------------------------------------------------------------ out of use, then apart */
 
-/* The entry of that level that leads to the guest address, as it stands in the tree. */
-static spte_slot_t *slot_of(uint64_t address, unsigned level)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (walk.level == level)
-			return walk.slot;
-	fail_msg("no entry of level %u", level);
-	return NULL;
-}
-
 static struct { unsigned kicks; pfn_t table; } midway;
 
 /* Between the detaching and the shootdown: ept->lock is held. */

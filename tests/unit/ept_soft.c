@@ -36,7 +36,7 @@ static void not_present(void **state)
 	(void)state;
 	for (unsigned level = 1; level <= 4; level++) {
 		saved[level] = bits_of(level);
-		spte_slot_t *slot = slot_of_level(level);
+		spte_slot_t *slot = slot_of(0, level);
 
 		/* All other bits are ignored then. */
 		slot_xchg(slot, (spte_t){ ~SPTE_RIGHTS });
@@ -64,7 +64,7 @@ static void misconfigurations(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		spte_slot_t *slot = slot_of_level(cases[i].level);
+		spte_slot_t *slot = slot_of(0, cases[i].level);
 		uint64_t saved = slot_read(slot).bits;
 
 		slot_xchg(slot, (spte_t){ (saved & ~cases[i].clear) | cases[i].set });
@@ -102,7 +102,7 @@ static void accessed_and_dirty(void **state)
 		assert_int_equal(bits_of(level) & SPTE_D, 0);
 
 	/* Cached dirty: D cleared in memory is not set again until INVEPT. */
-	slot_and_not(slot_of_level(1), SPTE_A | SPTE_D);
+	slot_and_not(slot_of(0, 1), SPTE_A | SPTE_D);
 	assert_int_equal(access_page(ACCESS_WRITE).kind, SOFT_DONE);
 	assert_int_equal(bits_of(1) & (SPTE_A | SPTE_D), 0);
 	soft_invept(cpu);
@@ -118,7 +118,7 @@ static void flags_off(void **state)
 	assert_int_equal(access_page(ACCESS_READ | ACCESS_WRITE).kind, SOFT_DONE);
 	for (unsigned level = 1; level <= 4; level++)
 		assert_int_equal(bits_of(level) & (SPTE_A | SPTE_D), 0);
-	slot_xchg(slot_of_level(1), (spte_t){ bits_of(1) | SPTE_D });
+	slot_xchg(slot_of(0, 1), (spte_t){ bits_of(1) | SPTE_D });
 }
 
 /* A write that is refused leaves D alone. */
@@ -143,7 +143,7 @@ static void grown_rights(void **state)
 	(void)state;
 	put(1, leaf & ~(SPTE_W));
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
-	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf });
 	/* Cached with D set, so the cached rights decide. */
 	expect_violation(ACCESS_WRITE, 5);
 	assert_int_equal(access_page(ACCESS_WRITE).kind, SOFT_DONE);
@@ -153,7 +153,7 @@ static void grown_rights(void **state)
 static void stale_table(void **state)
 {
 	uint64_t table = bits_of(3), value = 0;
-	spte_slot_t *slot = slot_of_level(3);
+	spte_slot_t *slot = slot_of(0, 3);
 
 	(void)state;
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);

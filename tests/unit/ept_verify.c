@@ -1,16 +1,6 @@
 /* ept_verify finds what is wrong: each rule broken by hand, once. */
 #include "tests/unit/ept_fixture.h"
 
-static spte_slot_t *slot_of(uint64_t address, unsigned level)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (walk.level == level)
-			return walk.slot;
-	return NULL;
-}
-
 /* A sound EPT: leaves of both sizes, a read-only one, an empty table. */
 static int open_sound(void **state)
 {

@@ -21,26 +21,16 @@ static uint64_t *guest_word(unsigned level, uint64_t linear)
 	return (uint64_t *)pfn_to_ptr(host_frame(BACKING + at.raw)) + (at.raw & 0xfff) / 8;
 }
 
-static spte_slot_t *slot_of(uint64_t address)
-{
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (spte_is_leaf(walk.old))
-			return walk.slot;
-	return NULL;
-}
-
 static uint64_t ept_flags(uint64_t page)
 {
-	return slot_read(slot_of(page * PAGE_SIZE)).bits & (SPTE_A | SPTE_D);
+	return slot_read(slot_of(page * PAGE_SIZE, LEVEL_4K)).bits & (SPTE_A | SPTE_D);
 }
 
 /* Both TLBs empty, the EPT's flags of all pages clear, the guest's own as they are. */
 static void clear_ept(void)
 {
 	for (uint64_t page = 0; page < PAGES; page++)
-		slot_and_not(slot_of(page * PAGE_SIZE), SPTE_A | SPTE_D);
+		slot_and_not(slot_of(page * PAGE_SIZE, LEVEL_4K), SPTE_A | SPTE_D);
 	soft_invept(cpu);
 }
 
@@ -63,9 +53,9 @@ static int open_paging(void **state)
 static int close_paging(void **state)
 {
 	for (uint64_t page = 0; page < PAGES; page++) {
-		spte_t leaf = slot_read(slot_of(page * PAGE_SIZE));
+		spte_t leaf = slot_read(slot_of(page * PAGE_SIZE, LEVEL_4K));
 
-		slot_xchg(slot_of(page * PAGE_SIZE), (spte_t){
+		slot_xchg(slot_of(page * PAGE_SIZE, LEVEL_4K), (spte_t){
 			leaf.bits | SPTE_RIGHTS | SPTE_MMU_WRITABLE | SPTE_HOST_WRITABLE |
 			SPTE_A | SPTE_D });
 	}
@@ -95,7 +85,7 @@ static void both_dimensions(void **state)
 
 	/* Cached: no table is looked at. After INVEPT all are, guest's own flags set or not. */
 	for (uint64_t page = 0; page < PAGES; page++)
-		slot_and_not(slot_of(page * PAGE_SIZE), SPTE_A | SPTE_D);
+		slot_and_not(slot_of(page * PAGE_SIZE, LEVEL_4K), SPTE_A | SPTE_D);
 	assert_int_equal(access_linear(ACCESS_READ).kind, SOFT_DONE);
 	for (uint64_t page = 0; page < PAGES; page++)
 		assert_int_equal(ept_flags(page), 0);
@@ -107,8 +97,8 @@ static void both_dimensions(void **state)
 
 static void take_write(uint64_t page)
 {
-	slot_and_not(slot_of(page * PAGE_SIZE), SPTE_W | SPTE_D | SPTE_HOST_WRITABLE |
-						SPTE_MMU_WRITABLE);
+	slot_and_not(slot_of(page * PAGE_SIZE, LEVEL_4K),
+		     SPTE_W | SPTE_D | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE);
 	soft_invept(cpu);
 }
 
@@ -126,8 +116,8 @@ static void table_read_only(void **state)
 		assert_int_equal(exit.qualification, 0xab);
 		assert_int_equal(exit.address.raw, guest_entry(level, LINEAR).raw);
 		assert_int_equal(exit.linear, LINEAR);
-		slot_xchg(slot_of(page * PAGE_SIZE), (spte_t){
-			slot_read(slot_of(page * PAGE_SIZE)).bits | SPTE_W });
+		slot_xchg(slot_of(page * PAGE_SIZE, LEVEL_4K), (spte_t){
+			slot_read(slot_of(page * PAGE_SIZE, LEVEL_4K)).bits | SPTE_W });
 	}
 }
 
@@ -189,7 +179,7 @@ static void stale_guest_table(void **state)
 /* SDM "Operations that Invalidate Cached Mappings": a violation forgets the linear address too. */
 static void violation_forgets(void **state)
 {
-	spte_slot_t *slot = slot_of(8 * PAGE_SIZE);
+	spte_slot_t *slot = slot_of(8 * PAGE_SIZE, LEVEL_4K);
 	spte_t leaf;
 
 	(void)state;

@@ -45,11 +45,7 @@ static struct soft_exit write_at(uint64_t address)
 
 static void clear_leaf(uint64_t address)
 {
-	struct ept_walk walk = ept_walk_begin(ept, gpa_to_gfn(gpa(address)), 1);
-
-	while (ept_walk_next(&walk))
-		if (spte_is_leaf(walk.old))
-			slot_and_not(walk.slot, SPTE_A | SPTE_D);
+	slot_and_not(slot_of(address, LEVEL_4K), SPTE_A | SPTE_D);
 	soft_invept(cpu);
 }
 
@@ -97,14 +93,14 @@ static void log_full(void **state)
 	soft_invept(cpu);
 	assert_int_equal(access_page(ACCESS_WRITE).kind, SOFT_DONE);
 
-	slot_and_not(slot_of_level(1), SPTE_D);
+	slot_and_not(slot_of(0, 1), SPTE_D);
 	soft_invept(cpu);
 	value = 77;
 	assert_int_equal(soft_access(cpu, gpa(0), ACCESS_WRITE, &value).kind, SOFT_PML_FULL);
 	assert_int_equal(bits_of(1) & (SPTE_A | SPTE_D), SPTE_A);
 	assert_int_equal(soft_access(cpu, gpa(0), ACCESS_READ, &value).kind, SOFT_DONE);
 	assert_int_equal(value, 5);
-	slot_and_not(slot_of_level(2), SPTE_A);
+	slot_and_not(slot_of(0, 2), SPTE_A);
 	soft_invept(cpu);
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_PML_FULL);
 	assert_int_equal(bits_of(2) & SPTE_A, 0);
@@ -141,7 +137,7 @@ static void log_emptied(void **state)
 static void take_leaf(struct soft_cpu *self)
 {
 	self->between = NULL;
-	slot_xchg(slot_of_level(1), spte_empty());
+	slot_xchg(slot_of(0, 1), spte_empty());
 }
 
 static void changed_entry_is_read_again(void **state)
@@ -198,22 +194,22 @@ static void forgets_when_told(void **state)
 	asked = answers = 0;
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	assert_int_equal(asked, 0);		/* nothing was cached */
-	slot_xchg(slot_of_level(1), spte_empty());
+	slot_xchg(slot_of(0, 1), spte_empty());
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	assert_int_equal(asked, 1);
 	asked = 0;
 	answers = 1;			/* the leaf goes, its table's place stays */
 	expect_violation(ACCESS_READ, 0);
 	assert_int_equal(asked, 2);
-	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf });
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	/* Forgotten is forgotten, even if the walk that follows ends badly. */
-	slot_xchg(slot_of_level(1), (spte_t){ leaf | 1 << 3 });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf | 1 << 3 });
 	asked = 0;
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_MISCONFIGURATION);
 	cpu->choose = NULL;
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_MISCONFIGURATION);
-	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf });
 }
 
 /* All levels: whatever is forgotten, the access ends well and finds the same. */
@@ -245,13 +241,13 @@ static void prefetch(void **state)
 	for (unsigned level = 1; level <= 4; level++)
 		assert_int_equal(bits_of(level) & (SPTE_A | SPTE_D), SPTE_A);
 	/* It is cached: the leaf may go, and the page is read all the same. */
-	slot_xchg(slot_of_level(1), spte_empty());
+	slot_xchg(slot_of(0, 1), spte_empty());
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	/* Where there is nothing, nothing happens, and nothing is remembered. */
 	soft_invept(cpu);
 	soft_prefetch(cpu, 0);
 	assert_int_equal(atomic_read(&cpu->violations), violations);
-	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf });
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	put(1, leaf | 1 << 3);
 	soft_prefetch(cpu, 0);
@@ -267,7 +263,7 @@ static void contexts(void **state)
 	(void)state;
 	assert_int_equal(folio_alloc_zeroed(arena.host, 0, &root), STATUS_OK);
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
-	slot_xchg(slot_of_level(1), spte_empty());
+	slot_xchg(slot_of(0, 1), spte_empty());
 	cpu->eptp = pfn_to_hpa(root).raw | (own & 0xfff);
 	expect_violation(ACCESS_READ, 0);
 	soft_invept(cpu);
@@ -275,7 +271,7 @@ static void contexts(void **state)
 	assert_int_equal(access_page(ACCESS_READ).kind, SOFT_DONE);
 	soft_invept_all(cpu);
 	expect_violation(ACCESS_READ, 0);
-	slot_xchg(slot_of_level(1), (spte_t){ leaf });
+	slot_xchg(slot_of(0, 1), (spte_t){ leaf });
 	folio_put(arena.host, root);
 }
 
