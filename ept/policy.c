@@ -27,19 +27,16 @@ const struct policy policies[EPT_POLICIES] = {
 
 bool policy_marks_first(const struct ept *ept) { return policy_of(ept)->made & SPTE_D; }
 
-static inline void mark(struct ept *ept, pfn_t frame, uint64_t marks)
+void policy_mark(struct ept *ept, spte_t leaf, uint64_t marks)
 {
+	pfn_t frame = spte_frame(leaf);
+
 	if (marks == (SPTE_A | SPTE_D))
 		folio_mark_stored(ept->host, frame);
 	else if (marks & SPTE_D)
 		folio_mark_dirty(ept->host, frame);
 	else if (marks & SPTE_A)
 		folio_mark_accessed(ept->host, frame);
-}
-
-void policy_made(struct ept *ept, spte_t leaf, uint64_t marks)
-{
-	mark(ept, spte_frame(leaf), marks);
 }
 
 /*
@@ -50,19 +47,18 @@ void policy_made(struct ept *ept, spte_t leaf, uint64_t marks)
  */
 void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
 {
-	pfn_t frame = spte_frame(leaf);
-
-	if (!folio_is_mapped(ept->host, frame))
+	if (!folio_is_mapped(ept->host, spte_frame(leaf)))
 		return;
 	if (!policy_of(ept)->by_range) {
-		mark(ept, frame, marks);
+		policy_mark(ept, leaf, marks);
 		return;
 	}
 	/* By its first leaf that has the flag: whoever waits for this leaf need not wait for the last. */
-	frame = folio_head(ept->host, frame);
-	if (batch->marked.raw != frame.raw)
+	pfn_t head = folio_head(ept->host, spte_frame(leaf));
+
+	if (batch->marked.raw != head.raw)
 		batch->marks = 0;
-	batch->marked = frame;
-	mark(ept, frame, marks & ~batch->marks);
+	batch->marked = head;
+	policy_mark(ept, leaf, marks & ~batch->marks);
 	batch->marks |= marks;
 }

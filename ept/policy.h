@@ -26,8 +26,8 @@ static inline bool policy_allows_writes(const struct ept *ept, const struct mm_p
 /* A folio must be dirty as long as a leaf may be written, as no one else will say so. */
 bool policy_marks_first(const struct ept *ept);
 
-/* These of its flags mean something for the folio behind a leaf, which has one. By policy_mapped. */
-void policy_made(struct ept *ept, spte_t leaf, uint64_t marks) HOLDS_SHARED(ept->lock);
+/* The folio behind the leaf, which has one, is marked by these, of SPTE_A and SPTE_D; 0: by none. */
+void policy_mark(struct ept *ept, spte_t leaf, uint64_t marks) HOLDS_SHARED(ept->lock);
 /*
  * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
  * allows, and stands there now, or another that was found does. A page without a folio is nobody's
@@ -40,7 +40,7 @@ static inline void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_p
 	uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;
 
 	if (page->refcounted)
-		policy_made(ept, leaf, policy_of(ept)->made & (SPTE_A | written));
+		policy_mark(ept, leaf, policy_of(ept)->made & (SPTE_A | written));
 }
 /* These flags of a leaf are passed on to the folio behind it, if there is one. By policy_taken. */
 void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
