@@ -14,6 +14,20 @@
  * one that comes between. The bit after W: were it before, a harvest between the two would take the
  * bit, find no W to take, and the store would leave no trace (U19, U30).
  *
+ *   a device's store (log_stored)            a log that begins, or a harvest
+ *   -----------------------------            -------------------------------
+ *   the bytes into the page                  the log goes live   (locked)
+ *   fence                                    the page is read, by the caller
+ *   is any log live?
+ *   ept->lock shared:                        ept->lock exclusive:
+ *     is the bit set? else set it              word = xchg(bitmap word, 0)
+ *                                            the page is read, by the caller
+ *
+ * Store before load, on both sides. A device that finds no log has looked before it went live: its
+ * bytes were in the page by then, and are read. Without the fence they could still be in its store
+ * buffer (I6). One that finds its bit set, and notes nothing, had the lock before the harvest did:
+ * the page is read after its bytes, too.
+ *
  * By DIRTY_BIT the processor notes the store in the leaf. A harvest takes D from every leaf there;
  * D of a leaf that goes is noted by the funnel. By PML it lists the page as well: pml.c.
  */
@@ -244,10 +258,7 @@ void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
 {
 	gfn_t last = gpa_to_gfn(gpa_add(at, bytes - 1));
 
-	/*
-	 * Stores before loads: if no log is there yet, or its bit is set already, then whoever begins it, or takes
-	 * the bit, reads the page afterwards and must find the bytes.
-	 */
+	/* The bytes before the look for a log: the second table at the top. */
 	atomic_fence();
 	if (!atomic_read(&ept->logs_live))
 		return;
