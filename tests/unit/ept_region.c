@@ -87,6 +87,56 @@ static void find(void **state)
 	assert_int_equal(found.max_level, LEVEL_2M);
 }
 
+/* ------------------------------------------------------------------ where the last fault was */
+
+static uint64_t mapped_frame(uint64_t page) { return spte_frame(leaf(page * PAGE_SIZE)).raw; }
+
+/* Two regions with a gap, each backed by what the other's skew would not lead to. */
+static void open_two(void)
+{
+	map_host(BACKING, 32 * PAGE_SIZE, LEVEL_4K);
+	add_region(0, 4, BACKING, LEVEL_4K);
+	add_region(8, 4, BACKING + 20 * PAGE_SIZE, LEVEL_4K);
+}
+
+/* A CPU's guess is the region of its last fault, and judged by the frame of this one. */
+static void a_guess_is_judged(void **state)
+{
+	(void)state;
+	open_two();
+	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(fault(8 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(fault(3 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(fault(4 * PAGE_SIZE, ACCESS_WRITE), FAULT_NO_REGION);
+	assert_int_equal(mapped_frame(8), host_frame(BACKING + 20 * PAGE_SIZE).raw);
+	assert_int_equal(mapped_frame(3), host_frame(BACKING + 3 * PAGE_SIZE).raw);
+}
+
+/* The array is shorter now: what stands behind its end is no region, though it once was this one. */
+static void a_guess_beyond_the_last(void **state)
+{
+	(void)state;
+	open_two();
+	assert_int_equal(fault(8 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(ept_region_remove(ept, gfn(8)), STATUS_OK);
+	assert_int_equal(fault(8 * PAGE_SIZE, ACCESS_WRITE), FAULT_NO_REGION);
+	assert_int_equal(level_at(8 * PAGE_SIZE), 0);
+}
+
+/* It has another place in the array, which its neighbour's faults have guessed until now. */
+static void a_guess_that_moved(void **state)
+{
+	(void)state;
+	open_two();
+	assert_int_equal(fault(8 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK);
+	assert_int_equal(fault(9 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_NO_REGION);
+	assert_int_equal(mapped_frame(9), host_frame(BACKING + 21 * PAGE_SIZE).raw);
+}
+
+/* ------------------------------------------------------------------ one that goes */
+
 /* Its leaves go, its neighbours' stay; tables that had nothing else are freed. */
 static void remove_unmaps(void **state)
 {
@@ -458,7 +508,8 @@ static void devices_and_guest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(remove_unmaps),
+		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(a_guess_is_judged),
+		ept_test(a_guess_beyond_the_last), ept_test(a_guess_that_moved), ept_test(remove_unmaps),
 		ept_test(u28_one_flush_then_apart), cmocka_unit_test(u28_every_level),
 		cmocka_unit_test(i4_told_while_a_region_leaves),
 		ept_test(u10_faults_leave_frozen_entries), ept_test(u13_a_frozen_entry_is_waited_for),
