@@ -5,11 +5,13 @@
 #include "guest/machine/parts.h"
 
 #include "guest/abi.h"
+#include "vmx/port.h"
 
 enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_COM1 = 4, IRQ_CLOCK = 8 };
 
-/* The console's input is asked for at least so often. */
-#define LOOK_NS UINT64_C(10000000)
+/* The console's input is asked for so often. Emulated, ticks are instructions: not for each few of them. */
+#define LOOK_NS    UINT64_C(10000000)
+#define LOOK_TICKS UINT64_C(100000)
 
 static void put_console(void *context, uint8_t byte)
 {
@@ -17,6 +19,13 @@ static void put_console(void *context, uint8_t byte)
 
 	if (m->console.put)
 		m->console.put(m->console.context, byte);
+}
+
+static uint64_t look_ns(void)
+{
+	uint64_t emulated = LOOK_TICKS * UINT64_C(1000000000) / port_tsc_hz();
+
+	return emulated > LOOK_NS ? emulated : LOOK_NS;
 }
 
 void devices_reset(struct machine *m, uint64_t unix_time, uint64_t ram_kib) NOT_CHECKED
@@ -28,6 +37,7 @@ void devices_reset(struct machine *m, uint64_t unix_time, uint64_t ram_kib) NOT_
 	pit_reset(&m->pit);
 	rtc_reset(&m->rtc, unix_time, ram_kib);
 	i8042_reset(&m->i8042);
+	m->look_ns = look_ns();
 	atomic_write(&m->attention, 1);
 }
 
@@ -60,7 +70,7 @@ void devices_look(struct machine *m)
 	pic_set_line(&m->pic, IRQ_COM1, uart_interrupt(&m->uart));
 	pic_set_line(&m->pic, IRQ_CLOCK, rtc_update(&m->rtc, now));
 	next = earliest(pit_next_rise(&m->pit, now), rtc_next_event(&m->rtc, now));
-	next = next > now ? earliest(next - now, LOOK_NS) : 0;
+	next = next > now ? earliest(next - now, m->look_ns) : 0;
 	atomic_write(&m->next_look, read_tsc() + machine_ns_to_ticks(next));
 	atomic_write(&m->interrupt_pending, pic_pending(&m->pic));
 	spin_unlock(&m->lock);

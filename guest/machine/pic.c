@@ -37,7 +37,7 @@ void pic_reset(struct pic *pic)
 /* The highest-priority input of the set, NOTHING if it is empty. */
 static unsigned highest(const struct pic_chip *chip, uint8_t set)
 {
-	for (unsigned i = 1; i <= 8; i++) {
+	for (unsigned i = 1; set && i <= 8; i++) {
 		unsigned input = (chip->lowest + i) & 7;
 
 		if (set & 1u << input)
