@@ -265,17 +265,45 @@ void folio_mark_accessed(struct host *host, pfn_t frame)
 	folio_mark_accessed_held(host, (struct block){ folio_of(host, frame), frame });
 }
 
-void folio_mark_stored(struct host *host, pfn_t frame)
+static __attribute__((noinline)) void mark_stored(struct host *host, pfn_t frame)
 {
-	struct host_cpu *cpu = &host->cpus[port_cpu()];
 	struct folio *folio = folio_of(host, frame);
 
-	atomic_bump(&cpu->counts[HOST_MARKS_DIRTY], 1);
-	atomic_bump(&cpu->counts[HOST_MARKS_ACCESSED], 1);
 	trace_step(host->trace, TRACE_FOLIO_DIRTY, frame.raw, 0);
 	trace_step(host->trace, TRACE_FOLIO_ACCESSED, frame.raw, 0);
 	folio_mark_dirty_held(host, folio);
 	folio_mark_accessed_held(host, (struct block){ folio, frame });
+}
+
+/*
+ * True when nothing is left to do: both stand and can do no more, or there was none, on memory of
+ * which no file has to be told. Then one locked operation sets both, and who finds that it came
+ * second goes on as for a second use.
+ */
+static inline bool mark_at_once(struct host_cpu *cpu, struct folio *folio)
+{
+	const uint32_t both = FOLIO_DIRTY | FOLIO_ACCESSED;
+	uint32_t flags = atomic_read(&folio->flags);
+
+	if ((flags & (FOLIO_KEPT | both | FOLIO_ACTIVE | FOLIO_IDLE)) ==
+	    (FOLIO_USED | both | FOLIO_ACTIVE))
+		return true;
+	if ((flags & (FOLIO_KEPT | both | FOLIO_ANON | FOLIO_IDLE)) != (FOLIO_USED | FOLIO_ANON))
+		return false;
+	atomic_bump(&cpu->counts[HOST_MARKS_LOCKED], 1);
+	return !(atomic_or(&folio->flags, both) & FOLIO_ACCESSED);
+}
+
+void folio_mark_stored(struct host *host, pfn_t frame)
+{
+	struct host_cpu *cpu = &host->cpus[port_cpu()];
+	struct folio *folio = page_folio(host, frame);
+
+	atomic_bump(&cpu->counts[HOST_MARKS_DIRTY], 1);
+	atomic_bump(&cpu->counts[HOST_MARKS_ACCESSED], 1);
+	if (!folio || host->marking != MARKING_LOOKS || host->trace ||
+	    !mark_at_once(cpu, folio))
+		mark_stored(host, frame);
 }
 
 /* Linux: folio_migrate_flags, what it does for idle page tracking. */

@@ -351,6 +351,68 @@ static void a_use_ends_idleness(void **state)
 	assert_int_equal(host_read_count(arena.host, HOST_MARKS_LOCKED) - locked, 2);
 }
 
+enum { MARKS = FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_ACTIVE | FOLIO_IDLE };
+
+/* A page's marks as they are to be found; active by two uses, which put it on its list. */
+static struct folio *marked(uint64_t address, uint32_t marks)
+{
+	struct folio *folio = folio_of(arena.host, frame_at(address));
+
+	for (unsigned use = 0; marks & FOLIO_ACTIVE && use < 2; use++)
+		folio_mark_accessed(arena.host, frame_at(address));
+	atomic_and(&folio->flags, ~(MARKS & ~FOLIO_ACTIVE));
+	atomic_or(&folio->flags, marks & ~FOLIO_ACTIVE);
+	return folio;
+}
+
+/* Of one page at once, of its neighbour by one call each. Returns the locked operations of the first. */
+static uint64_t expect_both(uint64_t address, uint32_t marks)
+{
+	struct folio *stored = marked(address, marks), *other = marked(address + PAGE_SIZE, marks);
+	uint64_t before = host_read_count(arena.host, HOST_MARKS_LOCKED), locked;
+
+	folio_mark_stored(arena.host, frame_at(address));
+	locked = host_read_count(arena.host, HOST_MARKS_LOCKED) - before;
+	folio_mark_dirty(arena.host, frame_at(address + PAGE_SIZE));
+	folio_mark_accessed(arena.host, frame_at(address + PAGE_SIZE));
+	assert_int_equal(atomic_read(&stored->flags) & MARKS, atomic_read(&other->flags) & MARKS);
+	assert_true(atomic_read(&stored->flags) & FOLIO_DIRTY);
+	return locked;
+}
+
+/* folio_mark_stored is folio_mark_dirty and folio_mark_accessed, whatever stood before. */
+static void stored_is_both_marks(void **state)
+{
+	uint64_t at = BASE;
+
+	(void)state;
+	map(BASE, 32 * PAGE_SIZE, LEVEL_4K);
+	for (unsigned i = 0; i < 32; i++)
+		put(BASE + i * PAGE_SIZE, 1);
+	for (unsigned i = 0; i < 16; i++, at += 2 * PAGE_SIZE) {
+		uint32_t marks = (i & 1 ? FOLIO_DIRTY : 0) | (i & 2 ? FOLIO_ACCESSED : 0) |
+				 (i & 4 ? FOLIO_ACTIVE : 0) | (i & 8 ? FOLIO_IDLE : 0);
+		uint64_t locked = expect_both(at, marks);
+
+		/* None of the two: one operation sets both. Both, and active: none does. */
+		if (!(marks & (FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_IDLE)))
+			assert_int_equal(locked, 1);
+		if ((marks & (MARKS & ~FOLIO_IDLE)) == (MARKS & ~FOLIO_IDLE))
+			assert_int_equal(locked, 0);
+	}
+}
+
+/* A file hears of it. */
+static void stored_pages_are_noted(void **state)
+{
+	(void)state;
+	map_file(BASE, PAGES, PROTECTION_READ_WRITE, SHARING_SHARED);
+	get(BASE);
+	get(BASE + PAGE_SIZE);
+	expect_both(BASE, 0);
+	assert_int_equal(stats().dirty, 2);
+}
+
 /* Two processes map the page; both entries are cleaned. */
 static void all_spaces_are_cleaned(void **state)
 {
@@ -491,7 +553,7 @@ static void allocations_fail(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest tests[] = {
 		file_test(read_from_store), file_test(one_page_for_all), file_test(ranges),
 		file_test(errors_of_the_store), file_test(private_copy),
 		file_test(copy_tells_first), file_test(s10_unmap_passes_both_marks_on),
@@ -499,7 +561,8 @@ int main(void)
 		file_test(s12_anonymous_pages_take_their_marks_along),
 		file_test(store_is_written_once), file_test(s91_listener_before_entry_before_folio),
 		file_test(s58_a_bare_flag_is_no_note), file_test(s59_a_mark_that_stands_is_not_set_again),
-		file_test(a_use_ends_idleness), file_test(all_spaces_are_cleaned),
+		file_test(a_use_ends_idleness), file_test(stored_is_both_marks),
+		file_test(stored_pages_are_noted), file_test(all_spaces_are_cleaned),
 		file_test(s8_s9_a_cpu_sets_both_flags),
 		file_test(s13_a_page_that_moves_takes_only_dirty_along),
 		file_test(protect_and_back), file_test(vmas_split_and_merge),
