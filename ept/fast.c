@@ -1,6 +1,7 @@
 /*
- * Faults that need no lock and do not ask the host: its leaf is there, and software alone keeps
- * the guest from storing. Called by fault.c before anything else.
+ * Every fault begins here. Those that need no lock and do not ask the host end here, too: the leaf
+ * is there, and software alone keeps the guest from storing. Called by the CPU side outside the
+ * guest.
  *
  *   fault                                    who takes away (ept->lock, exclusive)
  *   -----                                    -------------------------------------
@@ -11,15 +12,15 @@
  *   walk_leave                               walks of before are over; tables are freed
  *
  * Rights only grow, so nothing is flushed. A folio is not marked here (U2): MW says that the host
- * lets the page be written, and who has set it has marked the folio, or the policy asks the leaf's D
- * when it goes. The frame may have gone to another page meanwhile; then the leaf is another, and the
- * cmpxchg fails, or it is the same again, which is as good. Linux: fast_page_fault.
+ * lets the page be written, and who has set it has marked the folio, or the policy asks the leaf's
+ * D when it goes. The frame may have gone to another page meanwhile; then the leaf is another, and
+ * the cmpxchg fails, or it is the same again, which is as good. Linux: fast_page_fault.
  */
 #include "ept/change.h"
 #include "ept/fault.h"
 #include "ept/ring.h"
 
-enum { TRIES = 5 };
+enum { TRIES = 5 };		/* with a way down of their own */
 
 /* The rights that a store may have besides, where nobody here write-protects the leaf. */
 static inline uint64_t given(spte_t old, enum access access, uint64_t bits)
@@ -46,9 +47,8 @@ static inline spte_t allowing(spte_t old, enum access access)
 
 /* FAULT_RETRY: the leaf changed meanwhile; FAULT_NO_HOST: it is for the slow way. */
 static inline __attribute__((always_inline)) enum fault_result
-try_leaf(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access access)
+try_leaf(struct ept *ept, struct ept_cpu *cpu, struct ept_place at, gfn_t frame, enum access access)
 {
-	struct ept_place at = ept_find(ept, frame);
 	struct ept_log *log = NULL;
 
 	if (!spte_is_leaf(at.old))
@@ -68,29 +68,20 @@ try_leaf(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access access)
 	if (!ept_allow(cpu, at.slot, at.old, new))
 		return FAULT_RETRY;
 	if (log)
-		log_store(ept, log, frame);
+		log_store(cpu, log, frame);
 	return FAULT_FIXED;
 }
 
-/* Between two looks the leaf was another: a few times, then it is for the slow way as well. */
-static __attribute__((noinline)) enum fault_result try_again(struct ept *ept, struct ept_cpu *cpu,
-							     gfn_t frame, enum access access)
+/*
+ * When the way was not known, or the leaf was another between two looks: a few times, then it is
+ * for the slow way, as what nothing here helps.
+ */
+static __attribute__((noinline)) enum fault_result
+not_at_once(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access access,
+	    enum fault_result result)
 {
-	enum fault_result result = FAULT_RETRY;
-
-	for (unsigned i = 1; i < TRIES && result == FAULT_RETRY; i++)
-		result = try_leaf(ept, cpu, frame, access);
-	return result;
-}
-
-static __attribute__((noinline)) enum fault_result fault_fast(struct ept *ept, struct ept_cpu *cpu,
-							      gfn_t frame, enum access access)
-{
-	walk_enter(ept, cpu);
-	enum fault_result result = try_leaf(ept, cpu, frame, access);
-
-	if (__builtin_expect(result == FAULT_RETRY, 0))
-		result = try_again(ept, cpu, frame, access);
+	for (unsigned i = 0; i < TRIES && result == FAULT_RETRY; i++)
+		result = try_leaf(ept, cpu, ept_learn_way(ept, cpu, frame), frame, access);
 	walk_leave(cpu);
 	if (result == FAULT_FIXED)
 		return result;
@@ -100,21 +91,27 @@ static __attribute__((noinline)) enum fault_result fault_fast(struct ept *ept, s
 	return result;
 }
 
-static inline void count_access(struct ept_cpu *cpu, enum access access)
-{
-	unsigned other = access & ACCESS_WRITE ? COUNT_FAULT_WRITE : COUNT_FAULT_READ;
-
-	ept_count_on(cpu, access & ACCESS_EXEC ? COUNT_FAULT_FETCH : other, 1);
-}
-
 enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access, enum access allowed)
 {
 	struct ept_cpu *cpu = ept_this_cpu(ept);
 	gfn_t frame = gpa_to_gfn(address);
+	enum fault_result result = FAULT_RETRY;
 
-	count_access(cpu, access);
+	ept_count_on(cpu, COUNT_FAULTS + access, 1);
 	/* U14: where a leaf stands no right but W is missing; or, without A and D, any may be. */
-	if (allowed ? access & ACCESS_WRITE : !ept->caps.accessed_dirty)
-		return fault_fast(ept, cpu, frame, access);
-	return ept_fault_locked(ept, cpu, frame, access);
+	if (!(allowed ? access & ACCESS_WRITE : !ept->caps.accessed_dirty))
+		return ept_fault_locked(ept, cpu, frame, access);
+
+	walk_enter(ept, cpu);
+	if (ept_knows_way(ept, cpu, frame)) {
+		struct ept_place at = ept_by_way(cpu, frame);
+
+		/* The others are rare, and would make this way longer for all. */
+		if (!spte_soft_ad(at.old))
+			result = try_leaf(ept, cpu, at, frame, access);
+	}
+	if (__builtin_expect(result != FAULT_FIXED, 0))
+		return not_at_once(ept, cpu, frame, access, result);
+	walk_leave(cpu);
+	return FAULT_FIXED;
 }

@@ -1,11 +1,11 @@
 /*
- * EPT violations: from a guest address that is not mapped to one that is. Called by the CPU side
- * outside the guest, from many CPUs at once.
+ * EPT violations: from a guest address that is not mapped to one that is. Called by fast.c, for
+ * what needs more than W, from many CPUs at once.
  *
  *   fault                                    mm, in a bracket
  *   -----                                    ----------------
- *   sequence                                 start: brackets++, zap, shoot down  (ept->lock)
- *   region, bracket open?                    primary entries change
+ *   sequence, the region as of it            start: brackets++, zap, shoot down  (ept->lock)
+ *   bracket open?                            primary entries change
  *   mm_lookup -> frame          (no lock)    frames are freed
  *   lock shared                              end: sequence++, brackets--
  *   bracket open, or sequence moved: retry
@@ -16,6 +16,10 @@
  * either the bracket is still open when the lock is held, or its end has moved the sequence since.
  * If neither, no bracket can begin before the unlock, and its zap will find what was mapped.
  * Linux: kvm_tdp_page_fault, kvm_faultin_pfn.
+ *
+ * The region, and its log, are those of this CPU's last fault, where the frame is in it and the
+ * sequence is still the same: whoever changes a region or a log moves it before he lets go of
+ * ept->lock. Else they are learned under the lock.
  */
 #include "ept/change.h"
 #include "ept/fault.h"
@@ -33,9 +37,9 @@
 struct fault {
 	gfn_t frame;
 	enum access access;
-	struct region region;		/* a copy: valid while the sequence stands */
-	struct ept_log *log;		/* the region's, as long; NULL: it has none */
 	uint64_t sequence;
+	const struct region *region;	/* valid while the sequence stands, and on this CPU */
+	struct ept_log *log;		/* the region's, as long; NULL: it has none */
 	struct mm_page page;
 };
 
@@ -48,26 +52,50 @@ static enum fault_result nothing(struct ept *ept, gfn_t frame) HOLDS_SHARED(ept-
 	return FAULT_NO_REGION;
 }
 
-/* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
-static inline enum fault_result begin(struct ept *ept, struct ept_cpu *cpu, struct fault *fault)
+/* This CPU learns where the frame is. FAULT_FIXED: it is somewhere. */
+static __attribute__((noinline)) enum fault_result learn_ground(struct ept *ept, struct ept_cpu *cpu,
+								gfn_t frame)
 {
 	enum fault_result result = FAULT_FIXED;
 
 	read_lock(&ept->lock);
-	const struct region *region = region_guess(ept, cpu, fault->frame);
+	const struct region *region = region_find(ept, frame);
 
-	fault->sequence = notify_sequence(ept);
-	fault->log = log_find(ept, fault->frame);
-	if (region)
-		fault->region = *region;
 	if (!region)
-		result = nothing(ept, fault->frame);
-	else if (fault->access & ACCESS_WRITE && region->rights == REGION_READ_ONLY)
-		result = FAULT_READ_ONLY;
+		result = nothing(ept, frame);
 	else if (ept->released)
 		result = FAULT_NO_HOST;
+	else
+		cpu->ground = (struct ept_ground){ notify_sequence(ept), *region,
+						   log_find(ept, frame) };
 	read_unlock(&ept->lock);
 	return result;
+}
+
+/* As of that value of the sequence. */
+static inline bool knows_ground(const struct ept_ground *ground, uint64_t sequence, gfn_t frame)
+{
+	return ground->sequence == sequence &&
+	       frame.raw - ground->region.start.raw < ground->region.pages;
+}
+
+/* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
+static inline enum fault_result begin(struct ept *ept, struct ept_cpu *cpu, struct fault *fault)
+{
+	const struct ept_ground *ground = &cpu->ground;
+
+	if (!knows_ground(ground, notify_sequence(ept), fault->frame)) {
+		enum fault_result result = learn_ground(ept, cpu, fault->frame);
+
+		if (result != FAULT_FIXED)
+			return result;
+	}
+	fault->sequence = ground->sequence;
+	fault->region = &ground->region;
+	fault->log = ground->log;
+	if (fault->access & ACCESS_WRITE && ground->region.rights == REGION_READ_ONLY)
+		return FAULT_READ_ONLY;
+	return FAULT_FIXED;
 }
 
 static inline enum status ask_space(struct ept *ept, hva_t address, enum access access,
@@ -82,7 +110,7 @@ static inline enum status ask_space(struct ept *ept, hva_t address, enum access 
 /* A fetch asks the host for no more than a read: what a guest may read it may execute. */
 static inline enum fault_result look_up(struct ept *ept, struct fault *fault)
 {
-	hva_t address = region_hva(&fault->region, fault->frame);
+	hva_t address = region_hva(fault->region, fault->frame);
 	enum access access = fault->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ;
 
 	/* A page that is being changed is not worth a lookup. May be out of date: only a hint. */
@@ -114,7 +142,7 @@ static inline unsigned leaf_level(const struct ept *ept, const struct fault *fau
 
 	if (fault->log || most == LEVEL_4K)
 		return LEVEL_4K;
-	return region_level(&fault->region, fault->frame, most);
+	return region_level(fault->region, fault->frame, most);
 }
 
 static inline struct plan plan(const struct ept *ept, const struct fault *fault)
@@ -126,38 +154,38 @@ static inline struct plan plan(const struct ept *ept, const struct fault *fault)
 
 	plan.leaf = spte_make_leaf(pfn(page->frame.raw & ~inside),
 				   policy_allows_writes(ept, page) &&
-				   fault->region.rights == REGION_READ_WRITE, ept->ad);
+				   fault->region->rights == REGION_READ_WRITE, ept->ad);
 	/* Read, it is not stored to: the next store will tell. */
 	if (fault->log && !(fault->access & ACCESS_WRITE))
 		plan.leaf.bits &= ~(log_takes(fault->log, level) | SPTE_D);
-	plan.hva_start = region_hva(&fault->region, plan.start);
+	plan.hva_start = region_hva(fault->region, plan.start);
 	plan.hva_end = hva_add(plan.hva_start, level_bytes(level));
 	return plan;
 }
 
 static inline __attribute__((always_inline)) enum map_result
-install(struct ept *ept, const struct fault *fault, const struct plan *plan)
+install(struct ept *ept, struct ept_cpu *cpu, const struct fault *fault, const struct plan *plan)
 	HOLDS_SHARED(ept->lock)
 {
 	spte_t leaf = plan->leaf;
-	enum map_result result = ept_map(ept, plan->start, plan->level, &leaf, fault->access);
+	enum map_result result = ept_map(ept, cpu, plan->start, plan->level, &leaf, fault->access);
 
 	if (result == MAP_INSTALLED || result == MAP_FOUND)
 		policy_mapped(ept, leaf, &fault->page);
 	if (result == MAP_INSTALLED && fault->log && fault->access & ACCESS_WRITE)
-		log_store(ept, fault->log, fault->frame);
+		log_store(cpu, fault->log, fault->frame);
 	return result;
 }
 
 /* Once more what was looked up, then the tables. */
 static inline __attribute__((always_inline)) enum map_result
-try_map(struct ept *ept, const struct fault *fault, const struct plan *plan)
+try_map(struct ept *ept, struct ept_cpu *cpu, const struct fault *fault, const struct plan *plan)
 	HOLDS_SHARED(ept->lock)
 {
 	/* All of the leaf must stand still, not only the page that was asked for. */
 	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
 		return MAP_STALE;
-	return install(ept, fault, plan);
+	return install(ept, cpu, fault, plan);
 }
 
 /*
@@ -192,7 +220,8 @@ static void clear_way(struct ept *ept, const struct plan *plan) HOLDS(ept->lock)
 					flush_nothing()));
 }
 
-static enum map_result replace(struct ept *ept, const struct fault *fault, const struct plan *plan)
+static enum map_result replace(struct ept *ept, struct ept_cpu *cpu, const struct fault *fault,
+			       const struct plan *plan)
 	HOLDS(ept->lock)
 {
 	struct flush_batch batch = flush_nothing();
@@ -201,38 +230,38 @@ static enum map_result replace(struct ept *ept, const struct fault *fault, const
 	if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))
 		return MAP_STALE;
 	if (split(ept, fault, plan, &batch))
-		result = install(ept, fault, plan);
+		result = install(ept, cpu, fault, plan);
 	flush_settle(ept, batch);
 	if (result != MAP_CONFLICT)
 		return result;
 	clear_way(ept, plan);
-	return install(ept, fault, plan);
+	return install(ept, cpu, fault, plan);
 }
 
 /* What is in the way goes. */
-static __attribute__((noinline)) enum map_result map_alone(struct ept *ept,
+static __attribute__((noinline)) enum map_result map_alone(struct ept *ept, struct ept_cpu *cpu,
 							   const struct fault *fault,
 							   const struct plan *plan)
 {
 	write_lock(&ept->lock);
-	enum map_result result = replace(ept, fault, plan);
+	enum map_result result = replace(ept, cpu, fault, plan);
 
 	write_unlock(&ept->lock);
 	return result;
 }
 
-static inline enum fault_result map(struct ept *ept, const struct fault *fault)
+static inline enum fault_result map(struct ept *ept, struct ept_cpu *cpu, const struct fault *fault)
 {
 	struct plan planned = plan(ept, fault);
 
 	read_lock(&ept->lock);
-	enum map_result result = try_map(ept, fault, &planned);
+	enum map_result result = try_map(ept, cpu, fault, &planned);
 
 	if (result == MAP_INSTALLED && ept->prefetch)
-		prefetch_around(ept, &fault->region, fault->frame);
+		prefetch_around(ept, fault->region, fault->frame);
 	read_unlock(&ept->lock);
 	if (result == MAP_CONFLICT)
-		result = map_alone(ept, fault, &planned);
+		result = map_alone(ept, cpu, fault, &planned);
 	switch (result) {
 	case MAP_INSTALLED: return FAULT_FIXED;
 	case MAP_FOUND: return FAULT_SPURIOUS;
@@ -245,7 +274,10 @@ static inline enum fault_result map(struct ept *ept, const struct fault *fault)
 enum fault_result ept_fault_locked(struct ept *ept, struct ept_cpu *cpu, gfn_t frame,
 				   enum access access)
 {
-	struct fault fault = { .frame = frame, .access = access };
+	struct fault fault;
+
+	fault.frame = frame;
+	fault.access = access;
 
 	if (!ept_table_is_prepared(cpu) && ept_table_prepare(ept) != STATUS_OK)
 		return FAULT_NO_MEMORY;
@@ -254,7 +286,7 @@ enum fault_result ept_fault_locked(struct ept *ept, struct ept_cpu *cpu, gfn_t f
 	if (result == FAULT_FIXED)
 		result = look_up(ept, &fault);
 	if (result == FAULT_FIXED)
-		result = map(ept, &fault);
+		result = map(ept, cpu, &fault);
 	if (result == FAULT_RETRY)
 		ept_count_on(cpu, COUNT_RETRIES, 1);
 	if (result == FAULT_SPURIOUS)

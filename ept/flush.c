@@ -43,6 +43,22 @@
  * A walk without the lock (walk_enter) is an entry of another kind: it announces itself by the same
  * locked exchange before it reads an entry, so either it finds a table gone, or the flusher finds
  * it WALKING and waits for it before the table is freed. It keeps no translation and needs no kick.
+ *
+ * But it keeps its way (struct ept_way): to the table that it came to, with the generation that it
+ * read before the first entry. The pointer is used only while that generation stands, so of U15
+ * ("dies with the walk") what matters is kept:
+ *
+ *   a walk                                   who takes a table
+ *   ------                                   -----------------
+ *   presence = ... WALKING      (xchg)       its entry: empty, or dead     (xchg)
+ *   generation == way's: to its table        generation++                  (locked add)
+ *   presence = ... OUTSIDE      (release)    WALKING: waits until presence != sample
+ *                                            the table is freed
+ *
+ * The walk sees the new generation and goes another way, or it is seen, and waited for. In between
+ * it may be in a table that has left the tree, as one that had gone down before may. Read after the
+ * first entry, the generation could be that of the removal itself, and the way to the lost table
+ * good for ever.
  */
 #include "ept/flush.h"
 #include "ept/port.h"

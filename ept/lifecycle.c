@@ -29,6 +29,8 @@ enum status ept_create(struct space *space, const struct ept_caps *caps, struct 
 	ept->caps = *caps;
 	ept->ad = caps->accessed_dirty ? AD_PROCESSOR : AD_SOFTWARE;
 	ept->root = root;
+	for (unsigned i = 0; i < MAX_CPUS; i++)
+		ept->cpu[i] = &ept->cpus[i];
 	/* Zero is what a CPU that was never inside has seen. */
 	atomic_write(&ept->generation, 1);
 	ept->notifier.ops = &ept_notifier_ops;
@@ -90,6 +92,16 @@ struct space *ept_space(const struct ept *ept)
 	return ept->space;
 }
 
+/* One that also reads is a write, one that fetches nothing else. */
+static unsigned fault_kind(unsigned access)
+{
+	enum { READ, WRITE, FETCH };
+
+	if (access & ACCESS_EXEC)
+		return FETCH;
+	return access & ACCESS_WRITE ? WRITE : READ;
+}
+
 void ept_read_stats(struct ept *ept, struct ept_stats *out)
 {
 	uint64_t sum[COUNTS] = { 0 };
@@ -98,8 +110,11 @@ void ept_read_stats(struct ept *ept, struct ept_stats *out)
 		for (unsigned k = 0; k < COUNTS; k++)
 			sum[k] += atomic_read(&ept->cpus[i].counts[k]);
 
+	for (unsigned i = 0; i < 3; i++)
+		out->faults[i] = 0;
+	for (unsigned access = 0; COUNT_FAULTS + access <= COUNT_FAULTS_LAST; access++)
+		out->faults[fault_kind(access)] += sum[COUNT_FAULTS + access];
 	for (unsigned i = 0; i < 3; i++) {
-		out->faults[i] = sum[COUNT_FAULT_READ + i];
 		out->mapped[i] = sum[COUNT_MAPPED_4K + i];
 		out->zapped[i] = sum[COUNT_ZAPPED_4K + i];
 	}

@@ -157,6 +157,8 @@ enum status ept_region_set_rights(struct ept *ept, gfn_t start, enum region_righ
 	if (found) {
 		ept->regions[i].rights = rights;
 		region = ept->regions[i];
+		/* What CPUs remember of it ends here. */
+		atomic_add(&ept->sequence, 1);
 	}
 	write_unlock(&ept->lock);
 	if (found && rights == REGION_READ_ONLY)

@@ -12,19 +12,6 @@ const struct region *region_find(const struct ept *ept, gfn_t frame) HOLDS_SHARE
 
 /* Whether another has some of its place, or has not left it yet. */
 bool region_overlaps(const struct ept *ept, const struct region *region) HOLDS_SHARED(ept->lock);
-/* The same for faults, of which one CPU has most in one region: the last one's is looked at first. */
-static inline const struct region *region_guess(const struct ept *ept, struct ept_cpu *cpu,
-						gfn_t frame) HOLDS_SHARED(ept->lock)
-{
-	const struct region *region = &ept->regions[cpu->region];
-
-	if (cpu->region < ept->region_count && frame.raw - region->start.raw < region->pages)
-		return region;
-	region = region_find(ept, frame);
-	if (region)
-		cpu->region = (unsigned)(region - ept->regions);
-	return region;
-}
 
 /* As ept_region_add, of a backing that was judged. */
 MUST_USE enum status region_insert(struct ept *ept, const struct region *region);

@@ -22,20 +22,6 @@
 #include "ept/ring.h"
 #include "ept/table.h"
 
-enum { FREE = 0, DIRTY = 1, HARVESTED = 2, STATE_BITS = 2, STATE = 3 };
-
-struct ept_ring {
-	unsigned entries;			/* a power of two */
-	uint64_t harvested;			/* so far; the harvester's own, as are these */
-	atomic64_t pushed, reset;		/* so far: by the vCPU's CPU, by the harvester */
-	atomic64_t at[];			/* frame << STATE_BITS | state */
-};
-
-static atomic64_t *entry_at(struct ept_ring *ring, uint64_t n)
-{
-	return &ring->at[n & (ring->entries - 1)];
-}
-
 enum status ept_ring_create(struct ept *ept, unsigned entries, struct ept_ring **out)
 {
 	uint64_t bytes = sizeof(struct ept_ring) + entries * sizeof(atomic64_t);
@@ -62,22 +48,6 @@ void ept_ring_use(struct ept *ept, struct ept_ring *ring)
 	ept_this_cpu(ept)->ring = ring;
 }
 
-bool ring_push(struct ept *ept, gfn_t frame)
-{
-	struct ept_ring *ring = ept_this_cpu(ept)->ring;
-
-	if (!ring)
-		return false;
-	/* Relaxed: this CPU is the only writer. */
-	uint64_t n = atomic_read_relaxed(&ring->pushed);
-
-	if (atomic_read(entry_at(ring, n)) != FREE)
-		return false;
-	atomic_write(entry_at(ring, n), frame.raw << STATE_BITS | DIRTY);
-	atomic_write(&ring->pushed, n + 1);
-	return true;
-}
-
 bool ept_ring_is_full(const struct ept_ring *ring)
 {
 	return atomic_read(&ring->pushed) - atomic_read(&ring->reset) + EPT_RING_RESERVE >=
@@ -89,13 +59,13 @@ unsigned ept_ring_harvest(struct ept_ring *ring, gfn_t *frames, unsigned most)
 	unsigned count = 0;
 
 	while (count < most) {
-		atomic64_t *entry = entry_at(ring, ring->harvested);
+		atomic64_t *entry = ring_entry(ring, ring->harvested);
 		uint64_t value = atomic_read(entry);
 
-		if ((value & STATE) != DIRTY)
+		if ((value & RING_STATE) != RING_DIRTY)
 			break;
-		atomic_write(entry, (value & ~(uint64_t)STATE) | HARVESTED);
-		frames[count++] = gfn(value >> STATE_BITS);
+		atomic_write(entry, (value & ~(uint64_t)RING_STATE) | RING_HARVESTED);
+		frames[count++] = gfn(value >> RING_STATE_BITS);
 		ring->harvested++;
 	}
 	return count;
@@ -116,13 +86,13 @@ unsigned ept_ring_reset(struct ept *ept, struct ept_ring *ring)
 
 	write_lock(&ept->lock);
 	for (uint64_t n = first; n < ring->harvested; n++)
-		protect(ept, gfn(atomic_read(entry_at(ring, n)) >> STATE_BITS), &batch);
+		protect(ept, gfn(atomic_read(ring_entry(ring, n)) >> RING_STATE_BITS), &batch);
 	/* Where aging takes W and flushes nothing, there may be nothing left to take. */
 	batch.owed |= ring->harvested != first && !ept->caps.accessed_dirty;
 	flush_settle(ept, batch);
 	write_unlock(&ept->lock);
 	for (uint64_t n = first; n < ring->harvested; n++)
-		atomic_write(entry_at(ring, n), FREE);
+		atomic_write(ring_entry(ring, n), RING_FREE);
 	atomic_write(&ring->reset, ring->harvested);
 	return (unsigned)(ring->harvested - first);
 }

@@ -15,7 +15,7 @@
 #include "mm/notifier.h"
 
 enum count {
-	COUNT_FAULT_READ, COUNT_FAULT_WRITE, COUNT_FAULT_FETCH,
+	COUNT_FAULTS, COUNT_FAULTS_LAST = COUNT_FAULTS + (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC),
 	COUNT_MAPPED_4K, COUNT_MAPPED_2M, COUNT_MAPPED_1G,
 	COUNT_ZAPPED_4K, COUNT_ZAPPED_2M, COUNT_ZAPPED_1G,
 	COUNT_MADE_READ_ONLY, COUNT_MADE_WRITABLE,
@@ -31,14 +31,23 @@ enum count {
 
 enum { TABLES_PER_FAULT = EPT_ROOT_LEVEL - 1 };
 
+/*
+ * What a CPU remembers of its last fault: a table of leaves, as of a generation, and a region with
+ * its log, as of a value of the sequence. It holds while that stands (walk.h, fault.c). Of
+ * 0 there is neither.
+ */
+struct ept_way { uint64_t generation, block; spte_slot_t *slots; };
+struct ept_ground { uint64_t sequence; struct region region; struct ept_log *log; };
+
 /* One for each CPU. Only that CPU writes it; others read `presence` (flush.c) and the counts. */
 struct ept_cpu {
 	atomic64_t presence;
 	uint64_t invalidated_at;	/* the generation of its last INVEPT; 0: none yet */
+	struct ept_way way;
+	struct ept_ground ground;
+	struct ept_ring *ring;		/* of the vCPU that it runs; NULL: none */
 	pfn_t tables[TABLES_PER_FAULT];	/* zeroed, for the next fault: table.c */
 	unsigned table_count;
-	unsigned region;		/* where its last fault was: a guess (region.h) */
-	struct ept_ring *ring;		/* of the vCPU that it runs; NULL: none */
 	atomic64_t counts[COUNTS];
 } __attribute__((aligned(64)));
 
@@ -87,8 +96,9 @@ struct ept {
 	struct notifier notifier;
 	atomic64_t sequence, brackets, bracket_start, bracket_end;
 
-	/* Fixed by ept_create: by caps, in all leaves. Here, since those above are near for every fault. */
-	ad_mode_t ad;
+	/* Fixed by ept_create; here, since those above are near for every fault. */
+	ad_mode_t ad;			/* by caps, in all leaves */
+	struct ept_cpu *cpu[MAX_CPUS];	/* of cpus below: read, where an index would be multiplied */
 
 	/* Shootdowns: flush.c. */
 	atomic64_t generation __attribute__((aligned(64)));
@@ -100,7 +110,10 @@ struct ept {
 
 _Static_assert(MAX_CPUS <= 64, "cpus_entered has a bit for each");
 
-static inline struct ept_cpu *ept_this_cpu(struct ept *ept) { return &ept->cpus[port_cpu()]; }
+static inline struct ept_cpu *ept_this_cpu(struct ept *ept)
+{
+	return ept->cpu[port_cpu()];
+}
 
 /* For those to whom each instruction counts, by what is this CPU's. */
 static inline void ept_count_on(struct ept_cpu *cpu, unsigned count, uint64_t by)

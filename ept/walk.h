@@ -29,8 +29,8 @@ static inline bool ept_descend(struct ept_place *at, gfn_t frame, unsigned level
 
 /*
  * The entry that translates a frame: a leaf, or what stands where the way ends. Under ept->lock, or
- * between walk_enter and walk_leave (flush.h). Level by level, so that no shift is computed: this is
- * what a fault costs.
+ * between walk_enter and walk_leave (flush.h). Level by level, so that no shift is computed: this
+ * is what a fault costs.
  */
 static inline __attribute__((always_inline)) struct ept_place ept_find(const struct ept *ept,
 								       gfn_t frame)
@@ -39,6 +39,37 @@ static inline __attribute__((always_inline)) struct ept_place ept_find(const str
 
 	(void)(ept_descend(&at, frame, EPT_ROOT_LEVEL) && ept_descend(&at, frame, LEVEL_1G) &&
 	       ept_descend(&at, frame, LEVEL_2M) && ept_descend(&at, frame, LEVEL_4K));
+	return at;
+}
+
+/*
+ * The table of leaves that this CPU came to last, which may be gone into again without a way down
+ * while the generation stands: who takes a table from the tree shoots down before ept->lock is
+ * free, and the table another's (flush.c). It is what a processor's paging-structure cache has.
+ * Called as ept_find.
+ */
+static inline bool ept_knows_way(const struct ept *ept, const struct ept_cpu *cpu, gfn_t frame)
+{
+	return cpu->way.block == frame.raw / EPT_ENTRIES &&
+	       cpu->way.generation == atomic_read(&ept->generation);
+}
+
+static inline struct ept_place ept_by_way(const struct ept_cpu *cpu, gfn_t frame)
+{
+	spte_slot_t *slot = &cpu->way.slots[frame.raw % EPT_ENTRIES];
+
+	return (struct ept_place){ slot, slot_read(slot), LEVEL_4K };
+}
+
+/* ept_find, and it is remembered. */
+static inline struct ept_place ept_learn_way(const struct ept *ept, struct ept_cpu *cpu, gfn_t frame)
+{
+	uint64_t generation = atomic_read(&ept->generation);	/* before the tables */
+	struct ept_place at = ept_find(ept, frame);
+
+	if (at.level == LEVEL_4K)
+		cpu->way = (struct ept_way){ generation, frame.raw / EPT_ENTRIES,
+					     at.slot - frame.raw % EPT_ENTRIES };
 	return at;
 }
 
@@ -74,8 +105,9 @@ static inline bool ept_walk_covers(const struct ept_walk *walk)
 }
 
 /*
- * Entries of 4 KiB that lie side by side, from this one on: at most so many, in this table and in the
- * walk's range. Who has dealt with them all skips those behind the first; none of them is a table.
+ * Entries of 4 KiB that lie side by side, from this one on: at most so many, in this table and in
+ * the walk's range. Who has dealt with them all skips those behind the first; none of them is a
+ * table.
  */
 static inline uint64_t ept_walk_side(const struct ept_walk *walk, uint64_t most)
 {

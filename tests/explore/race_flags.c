@@ -72,6 +72,7 @@ static void open_table_for_leaf(void)
 	guest_leaves();
 	check(space_invalidate(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
 	world.ept->regions[0].max_level = LEVEL_2M;
+	atomic_add(&world.ept->sequence, 1);
 	clear_flags(2);
 }
 

@@ -189,6 +189,17 @@ SCENARIO(log_region_goes_new, .rule = "nor under the first walk that a CPU makes
 	 .setup = open_table, .actors = { remove_region, fault_fast }, .verify = world_verify,
 	 .name_word = world_name);
 
+/* The second goes by what the first has learned. */
+static void fault_twice(void)
+{
+	fault_fast();
+	fault_fast();
+}
+
+SCENARIO(way_table_goes, .rule = "nor does a CPU go back to one that is gone",
+	 .setup = open_table, .actors = { fault_twice, remove_region }, .verify = world_verify,
+	 .name_word = world_name);
+
 /* ------------------------------------------------------------------ large leaves */
 
 static void open_large(void)

@@ -21,11 +21,11 @@ EQUIVALENT = [
                EITHER),
     Equivalent("ept/fault.c",
                "plan.leaf = spte_make_leaf(pfn(page->frame.raw & ~inside), page->writable && "
-               "fault->region.rights == REGION_READ_WRITE); plan.hva_start = "
-               "region_hva(&fault->region, plan.start);",
-               "plan.hva_start = region_hva(&fault->region, plan.start); plan.leaf = "
+               "fault->region->rights == REGION_READ_WRITE); plan.hva_start = "
+               "region_hva(fault->region, plan.start);",
+               "plan.hva_start = region_hva(fault->region, plan.start); plan.leaf = "
                "spte_make_leaf(pfn(page->frame.raw & ~inside), page->writable && "
-               "fault->region.rights == REGION_READ_WRITE);",
+               "fault->region->rights == REGION_READ_WRITE);",
                "Two fields of a local struct, of which neither is made from the other."),
     Equivalent("ept/fault.c",
                "atomic_add(&ept->sequence, 1);",

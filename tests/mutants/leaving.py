@@ -4,8 +4,6 @@ from mutant import Mutant
 REGION = "unit/ept_region:"
 DETACH = "flush_settle(ept, ept_detach_range(ept, start, region->pages, flush_nothing()));"
 TELL = "leave_tell(ept, range->start, range->end);"
-GUESS = ("if (cpu->region < ept->region_count && "
-         "frame.raw - region->start.raw < region->pages)")
 FREEZE = "await(!spte_is_frozen(old = slot_read(slot)));"
 WITH_READERS = "spin_lock(&ept->lock.writers); atomic_or(&ept->lock.readers, RWLOCK_WRITER);"
 PASSED_BY = "old = slot_read(slot); if (spte_is_frozen(old)) return spte_empty();"
@@ -20,14 +18,6 @@ LEAVING = [
     Mutant("leave-taken-apart-at-once", "ept/leave.c", DETACH,
            "flush_settle(ept, ept_zap_range(ept, start, region->pages, ZAP_TABLES, flush_nothing()));",
            "U28: nothing is taken apart under the exclusive lock", REGION + "u28_one_flush_then_apart"),
-    Mutant("region-guess-beyond-the-last", "ept/region.h", GUESS,
-           "if (frame.raw - region->start.raw < region->pages)",
-           "what a removed region leaves behind in the array is none",
-           REGION + "a_guess_beyond_the_last"),
-    Mutant("region-guess-unjudged", "ept/region.h", GUESS,
-           "if (cpu->region < ept->region_count)",
-           "the region of a CPU's last fault is this fault's only if it has the frame",
-           REGION + "a_guess_is_judged"),
     Mutant("leave-upper-lost", "ept/leave.c", "take_upper(batch, spte_frame(below), level - 1);", "",
            "every table of a region that is gone is freed", REGION + "u28_every_level"),
     Mutant("leave-edge-taken", "ept/leave.c",

@@ -5,7 +5,7 @@ PREFETCH = "unit/ept_prefetch:"
 NEIGHBOURS, FUNNEL, SPTE = "ept/prefetch.c", "ept/change.c", "ept/spte.h"
 BUSY = "if (notify_busy(ept, address, hva_add(address, (end - start) << PAGE_SHIFT)))"
 LOOKUP = "if (!mm_lookup_now(ept->space, address, ACCESS_WRITE, policy_lookup_flags(ept), &page) ||"
-AROUND = "prefetch_around(ept, &fault->region, fault->frame);"
+AROUND = "prefetch_around(ept, fault->region, fault->frame);"
 UNUSED = "leaf.bits = (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED;"
 
 PREFETCHING = [

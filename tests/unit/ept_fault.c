@@ -243,6 +243,28 @@ static void gigabyte(void **state)
 	close_ept(NULL);
 }
 
+/* ------------------------------------------------------------------ what a CPU remembers */
+
+/* U15: a fault goes straight to the table that the last one came to, as long as that is there. */
+static void the_way_ends_with_its_table(void **state)
+{
+	(void)state;
+	lend(4 * MIB, LEVEL_4K);
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
+		assert_int_equal(fault(2 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+		assert_int_equal(level_at(2 * MIB), 0);
+		assert_int_equal(fault(2 * MIB + PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
+		assert_int_equal(level_at(2 * MIB + PAGE_SIZE), LEVEL_4K);
+		assert_int_equal(level_at(PAGE_SIZE), 0);
+		assert_int_equal(stats()->tables_allocated, 4 + 2 * round);
+		ept_verify(ept);
+		assert_int_equal(ept_region_remove(ept, gfn(0)), STATUS_OK);
+		assert_int_equal(stats()->tables_freed, 2 + 2 * round);
+		add_region(0, 1024, BACKING, LEVEL_4K);
+	}
+}
+
 /* ------------------------------------------------------------------ what stands in the way */
 
 /* Empty tables, left by pages of 4 KiB that went, give way to a large leaf. */
@@ -263,13 +285,13 @@ static void leaf_replaces_table(void **state)
 	assert_int_equal(level_at(0), LEVEL_2M);
 	assert_int_equal(stats()->tables_freed, freed);
 
-	ept->regions[0].max_level = LEVEL_4K;
+	set_max_level(LEVEL_4K);
 	assert_int_equal(space_invalidate(space, hva(BACKING), PAGE_SIZE), STATUS_OK);
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 	assert_int_equal(fault(PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
 	assert_int_equal(level_at(0), LEVEL_4K);
 
-	ept->regions[0].max_level = LEVEL_2M;
+	set_max_level(LEVEL_2M);
 	uint64_t flushes = stats()->flushes;
 
 	assert_int_equal(fault(2 * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
@@ -297,7 +319,7 @@ static void table_replaces_leaf(void **state)
 	lend(2 * MIB, LEVEL_2M);
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 	make_read_only();
-	ept->regions[0].max_level = LEVEL_4K;
+	set_max_level(LEVEL_4K);
 	assert_int_equal(fault(PAGE_SIZE, ACCESS_READ), FAULT_SPURIOUS);
 	uint64_t flushes = stats()->flushes;
 
@@ -386,7 +408,8 @@ int main(void)
 		ept_test(first_touch), ept_test(second_fault_is_spurious),
 		ept_test(reused_leaf_marks), ept_test(read_only_host), ept_test(pointer),
 		cmocka_unit_test(no_accessed_dirty), cmocka_unit_test(misalignments),
-		ept_test(region_edges), cmocka_unit_test(cpu_without_large_pages),
+		ept_test(region_edges), ept_test(the_way_ends_with_its_table),
+		cmocka_unit_test(cpu_without_large_pages),
 		cmocka_unit_test(gigabyte), ept_test(leaf_replaces_table),
 		ept_test(table_replaces_leaf), ept_test(allocations_fail),
 		ept_test(create_fails), ept_test(two_of_one_space),

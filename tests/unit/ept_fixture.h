@@ -55,6 +55,13 @@ static inline void open_ept(uint64_t mebibytes, struct ept_caps caps)
 	kick_hook(on_cpu_leave);
 }
 
+/* As if region 0 had been another, of which nobody remembers anything. */
+static inline void set_max_level(unsigned level)
+{
+	ept->regions[0].max_level = level;
+	atomic_add(&ept->sequence, 1);
+}
+
 static inline void all_leave(void)
 {
 	for (unsigned i = 0; i < SOFT_CPUS; i++) {

@@ -97,9 +97,9 @@ static void fault_replaces(void **state)
 {
 	(void)state;
 	lend(2 * MIB, LEVEL_2M);
-	ept->regions[0].max_level = LEVEL_4K;
+	set_max_level(LEVEL_4K);
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
-	ept->regions[0].max_level = LEVEL_2M;
+	set_max_level(LEVEL_2M);
 	ept_verify(ept);
 	/* The store is full again. */
 	assert_int_equal(fault(GIB, ACCESS_WRITE), FAULT_NO_REGION);

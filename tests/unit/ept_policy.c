@@ -191,7 +191,7 @@ static void marked_for_a_larger_leaf(void **state)
 	assert_int_equal(ept_region_add(ept, &small), STATUS_OK);
 	store_on(1, 0, 1);
 	store_on(1, PAGE_SIZE, 1);
-	ept->regions[0].max_level = LEVEL_2M;
+	set_max_level(LEVEL_2M);
 	uint64_t dirty = dirty_marks();
 
 	store_on(1, 5 * PAGE_SIZE, 1);

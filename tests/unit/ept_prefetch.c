@@ -468,7 +468,7 @@ static void joined_and_removed(void **state)
 	add_region(0, EPT_ENTRIES, BACKING, LEVEL_4K);
 	store_on(1, 0, 1);
 	(void)load_on(1, PAGE_SIZE);
-	ept->regions[0].max_level = LEVEL_2M;
+	set_max_level(LEVEL_2M);
 	assert_int_equal(ept_log_enable(ept, gfn(0), &wp), STATUS_OK);
 	assert_int_equal(ept_log_disable(ept, gfn(0)), STATUS_OK);
 	assert_int_equal(level_at(0), LEVEL_2M);
@@ -476,7 +476,7 @@ static void joined_and_removed(void **state)
 	expect_counts(7, 1);
 	ept_verify(ept);
 	assert_int_equal(space_invalidate(space, hva(BACKING), 2 * MIB), STATUS_OK);
-	ept->regions[0].max_level = LEVEL_4K;
+	set_max_level(LEVEL_4K);
 	store_on(1, 0, 1);
 	(void)load_on(1, 2 * PAGE_SIZE);
 	(void)load_on(1, 3 * PAGE_SIZE);

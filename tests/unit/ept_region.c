@@ -99,8 +99,8 @@ static void open_two(void)
 	add_region(8, 4, BACKING + 20 * PAGE_SIZE, LEVEL_4K);
 }
 
-/* A CPU's guess is the region of its last fault, and judged by the frame of this one. */
-static void a_guess_is_judged(void **state)
+/* What a CPU remembers is the region of its last fault, and judged by the frame of this one. */
+static void remembered_and_judged(void **state)
 {
 	(void)state;
 	open_two();
@@ -112,8 +112,8 @@ static void a_guess_is_judged(void **state)
 	assert_int_equal(mapped_frame(3), host_frame(BACKING + 3 * PAGE_SIZE).raw);
 }
 
-/* The array is shorter now: what stands behind its end is no region, though it once was this one. */
-static void a_guess_beyond_the_last(void **state)
+/* What stands behind the array's end is no region, though it once was this one. */
+static void remembered_and_gone(void **state)
 {
 	(void)state;
 	open_two();
@@ -123,8 +123,8 @@ static void a_guess_beyond_the_last(void **state)
 	assert_int_equal(level_at(8 * PAGE_SIZE), 0);
 }
 
-/* It has another place in the array, which its neighbour's faults have guessed until now. */
-static void a_guess_that_moved(void **state)
+/* It has another place in the array by now. */
+static void remembered_and_moved(void **state)
 {
 	(void)state;
 	open_two();
@@ -290,6 +290,8 @@ static void u10_faults_leave_frozen_entries(void **state) NOT_CHECKED
 		spte_t old = slot_freeze(slot);
 		uint64_t mapped = stats()->mapped[0];
 
+		/* A table is dead before its slot is frozen, and that has been shot down. */
+		atomic_add(&ept->generation, 1);
 		assert_true(spte_is_frozen(slot_read(slot)) && !spte_present(spte_frozen()));
 		assert_int_equal(spte_frozen().bits & (SPTE_RIGHTS | SPTE_FRAME), 0);
 		for (unsigned access = ACCESS_READ; access <= ACCESS_WRITE; access++) {
@@ -453,6 +455,8 @@ static void rights_go_and_come(void **state)
 	assert_int_equal(stats()->flushes, 1);
 	store_on(1, 8, 78);
 	assert_int_equal(stats()->made_writable, 1);
+	/* The CPU that was refused hears of it, too. */
+	assert_int_equal(fault(PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
 }
 
 static void devices(void **state)
@@ -508,8 +512,8 @@ static void devices_and_guest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(a_guess_is_judged),
-		ept_test(a_guess_beyond_the_last), ept_test(a_guess_that_moved), ept_test(remove_unmaps),
+		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(remembered_and_judged),
+		ept_test(remembered_and_gone), ept_test(remembered_and_moved), ept_test(remove_unmaps),
 		ept_test(u28_one_flush_then_apart), cmocka_unit_test(u28_every_level),
 		cmocka_unit_test(i4_told_while_a_region_leaves),
 		ept_test(u10_faults_leave_frozen_entries), ept_test(u13_a_frozen_entry_is_waited_for),
