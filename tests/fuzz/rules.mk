@@ -46,7 +46,7 @@ $(BUILD)/fuzz/schedules: $(BUILD)/explore/tests/fuzz/schedules.c.o $(EXPLORER_OB
 .PRECIOUS: $(BUILD)/fuzz/explored/%.o
 
 # Part of `make check`: they compile.
-clang-objects: $(FUZZ_NAMES:%=$(BUILD)/clang/host/tests/fuzz/%.c.o)
+clang-objects: $(FUZZ_NAMES:%=$(BUILD)/clang/host/tests/fuzz/%.c.read)
 
 .PHONY: fuzz
 fuzz:
