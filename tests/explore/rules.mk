@@ -42,5 +42,5 @@ explore:
 		SEED='$(SEED)' SHARD='$(SHARD)' REPLAY='$(REPLAY)' MODEL='$(MODEL)' MOST='$(MOST)'
 
 $(BUILD)/explore/selftest.passed: $(BUILD)/explore/selftest
-	@timeout 120 $< >$@.log || { grep -v '^ok' $@.log; exit 1; }
+	@QUICK=1 timeout 120 $< >$@.log || { grep -v '^ok' $@.log; exit 1; }
 	@touch $@

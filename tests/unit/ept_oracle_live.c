@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -89,6 +90,13 @@ static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actor
 	return oracle_errors(&oracle);
 }
 
+/* By QUICK, which `make check` sets, every policy meets every kind once, in leaves of one size. */
+static bool is_left_out(const struct oracle_plan *plan)
+{
+	return getenv("QUICK") &&
+	       ((unsigned)plan->log.kind + plan->policy + plan->log.lazy + memory.level) % 3;
+}
+
 /* The number of vCPUs goes around, so that each policy and each kind meets each of them. */
 static void each(const struct log_options *log, bool flags)
 {
@@ -97,7 +105,8 @@ static void each(const struct log_options *log, bool flags)
 					    .writers = 1u << ((unsigned)log->kind + policy) % 3,
 					    .rounds = 1 };
 
-		assert_int_equal(play(&plan, 0, by_threads), 0);
+		if (!is_left_out(&plan))
+			assert_int_equal(play(&plan, 0, by_threads), 0);
 	}
 }
 
