@@ -62,17 +62,23 @@ SCENARIO(flags_table, .rule = "no flag is set in a table that was freed (I8, U12
 
 /* ------------------------------------------------------------------ a leaf for a table */
 
+/* As if the region had been another so far, of which nobody remembers anything. */
+static void want(unsigned level)
+{
+	world.ept->regions[0].max_level = level;
+	atomic_add(&world.ept->sequence, 1);
+}
+
 /* The host has 2 MiB in one piece, the EPT a table there, from when it had not. */
 static void open_table_for_leaf(void)
 {
 	world_open(512, LEVEL_2M);
-	world.ept->regions[0].max_level = LEVEL_4K;
+	want(LEVEL_4K);
 	for (uint64_t page = 0; page < 2; page++)
 		guest_stores(page, 5);
 	guest_leaves();
 	check(space_invalidate(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
-	world.ept->regions[0].max_level = LEVEL_2M;
-	atomic_add(&world.ept->sequence, 1);
+	want(LEVEL_2M);
 	clear_flags(2);
 }
 
@@ -101,7 +107,7 @@ static void open_leaf_for_table(void)
 	for (uint64_t page = 0; page < 2; page++)
 		guest_stores(page, 5);
 	guest_leaves();
-	world.ept->regions[0].max_level = LEVEL_4K;
+	want(LEVEL_4K);
 
 	struct ept_walk walk = ept_walk_begin(world.ept, gfn(0), 1);
 
