@@ -13,8 +13,8 @@
  * shootdown for each page and pass is its alternative. Linux: kvm_age_gfn,
  * kvm_tdp_mmu_age_gfn_range.
  *
- * Where the processor has no A, software keeps it: a leaf that loses it puts its rights aside, and the
- * next touch is a fault, which takes no lock (fast.c). To zap instead costs a host lookup and a
+ * Where the processor has no A, software keeps it: a leaf that loses it puts its rights aside, and
+ * the next touch is a fault, which takes no lock (fast.c). To zap instead costs a host lookup and a
  * shootdown for each page and pass (S39). Linux: mark_spte_for_access_track.
  */
 #include "ept/age.h"

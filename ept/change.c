@@ -1,8 +1,8 @@
 /*
  * THE FUNNEL. Each change of an entry comes through here as an old and a new value, and what
  * follows from it is decided here: counts, marks on the folio, the debt of a flush, tables to
- * free. Called by map.c (shared lock, from empty only) and by all who take away: tables, with the lock
- * held exclusively; leaves, in a bracket, beside others (notify.c).
+ * free. Called by map.c (shared lock, from empty only) and by all who take away: tables, with the
+ * lock held exclusively; leaves, in a bracket, beside others (notify.c).
  * Linux: handle_changed_spte.
  */
 #include "ept/change.h"
@@ -10,7 +10,10 @@
 #include "ept/policy.h"
 #include "ept/table.h"
 
-/* Of a leaf that no fault has asked for: it goes, or loses A, and can tell this once if it was of use. */
+/*
+ * Of a leaf that no fault has asked for: it goes, or loses
+ * A, and can tell this once if it was of use.
+ */
 static __attribute__((noinline, cold)) void count_used(struct ept *ept, spte_t old)
 {
 	if (spte_accessed(old))
@@ -72,8 +75,8 @@ bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spte_t *foun
 }
 
 /*
- * How many had it. Nobody else takes the bit from a leaf, so one that was read with it still has it.
- * Inlined, with the bit a constant: most of a harvest is spent here.
+ * How many had it. Nobody else takes the bit from a leaf, so one that was read with it still has
+ * it. Inlined, with the bit a constant: most of a harvest is spent here.
  */
 static inline unsigned take_from_each(struct ept *ept, spte_slot_t *slots, uint64_t which,
 				      uint64_t bit, struct flush_batch *batch) HOLDS(ept->lock)
@@ -114,7 +117,7 @@ void ept_take_many(struct ept *ept, spte_slot_t *slots, uint64_t which, uint64_t
 		ept_count(ept, COUNT_MADE_READ_ONLY, taken);
 }
 
-/* ------------------------------------------------------------------ a table for a leaf, and back */
+/* ---------------------------------- a table for a leaf, and back */
 
 /* The bits that go are gone from all of the children, or still in the leaf. */
 bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t less,
@@ -211,8 +214,8 @@ static spte_t joined(pfn_t table, unsigned level, pfn_t frame)
 }
 
 /*
- * A processor that knows the table still sets A and D there: each of its leaves goes by exchange, and
- * tells what it has, as the large one will of what is set there from now on.
+ * A processor that knows the table still sets A and D there: each of its leaves goes by exchange,
+ * and tells what it has, as the large one will of what is set there from now on.
  */
 bool ept_join_leaves(struct ept *ept, spte_slot_t *slot, gfn_t start, unsigned level, pfn_t frame,
 		     struct flush_batch *batch)

@@ -23,7 +23,10 @@ MUST_USE static inline bool ept_fill_entry(struct ept *ept, spte_slot_t *slot, u
 	return true;
 }
 
-/* Empties one that says that nothing is there, unless it has changed. As ept_allow, without ept->lock. */
+/*
+ * Empties one that says that nothing is there, unless it has
+ * changed. As ept_allow, without ept->lock.
+ */
 static inline void ept_forget_mmio(spte_slot_t *slot, spte_t old)
 {
 	(void)slot_cmpxchg(slot, &old, spte_empty());
@@ -41,8 +44,9 @@ MUST_USE struct flush_batch ept_zap_range(struct ept *ept, gfn_t start, uint64_t
 	HOLDS_SHARED(ept->lock);
 
 /*
- * The same for all of a region that leaves, whose tables are only put out of use: what is in them stays
- * until it is taken apart. As many steps as there are entries at the top, not as there are leaves.
+ * The same for all of a region that leaves, whose tables are only put out of use: what is in them
+ * stays until it is taken apart. As many steps as there are entries at the top, not as there are
+ * leaves.
  */
 MUST_USE struct flush_batch ept_detach_range(struct ept *ept, gfn_t start, uint64_t pages,
 					     struct flush_batch batch) HOLDS(ept->lock);
@@ -63,9 +67,9 @@ MUST_USE bool ept_change_leaf(struct ept *ept, gfn_t frame, spte_t new, struct f
 	HOLDS(ept->lock);
 
 /*
- * Takes A from the leaf, which the processor sets again when it next walks there, or the next fault,
- * where software keeps A, as `leaf` says, read before: then its rights are put aside (spte_track).
- * True: it was set. No mark, no flush (U4, U27, U36). A D that comes meanwhile stays.
+ * Takes A from the leaf, which the processor sets again when it next walks there, or the next
+ * fault, where software keeps A, as `leaf` says, read before: then its rights are put aside
+ * (spte_track). True: it was set. No mark, no flush (U4, U27, U36). A D that comes meanwhile stays.
  */
 bool ept_clear_accessed(struct ept *ept, spte_slot_t *slot, spte_t leaf)
 	HOLDS_SHARED(ept->lock);
@@ -115,8 +119,8 @@ static inline void ept_take_bits(struct ept *ept, spte_slot_t *slot, uint64_t bi
 MUST_USE bool ept_split_leaf(struct ept *ept, spte_slot_t *slot, unsigned level, uint64_t less,
 			     struct flush_batch *batch) HOLDS(ept->lock);
 /*
- * And back: the table in the slot, whose leaves name parts of the page at `frame` alone, becomes one
- * leaf of that level, with what they have between them, and W where MW is. `start` is the first
+ * And back: the table in the slot, whose leaves name parts of the page at `frame` alone, becomes
+ * one leaf of that level, with what they have between them, and W where MW is. `start` is the first
  * guest frame. False: it has no leaves, or tables. Linux: kvm_tdp_mmu_try_split_huge_pages's
  * reverse, recover_huge_pages_range.
  */

@@ -1,18 +1,18 @@
 /*
- * Regions that leave: removed, or moved. However large one is, ept->lock is held exclusively only for
- * the entries at its top, of 1 GiB each or of what is left at its edges. Called by the machine that
- * builds a guest. Linux: kvm_invalidate_memslot, kvm_tdp_mmu_zap_invalidated_roots.
+ * Regions that leave: removed, or moved. However large one is, ept->lock is held exclusively only
+ * for the entries at its top, of 1 GiB each or of what is left at its edges. Called by the machine
+ * that builds a guest. Linux: kvm_invalidate_memslot, kvm_tdp_mmu_zap_invalidated_roots.
  *
  *	1. exclusive	the region moves to `leaving`; entries at the top become dead; one shootdown
  *	2. shared	tables of leaves are taken apart, so many at a time
  *	3. exclusive	the region leaves `leaving`, and the upper tables, empty by now, the tree
  *	4. no lock	those are freed
  *
- * After 1 the guest is out: no processor, no fault and no walk goes through a dead entry, so 2 owes no
- * flush (U28), and entries below it are nobody's but those who hold the lock and find the region in
- * `leaving`. But what is in them counts. By policies that mark late a leaf may be the only one who
- * knows of a store, and the host may consume that at any time, in a bracket: so a bracket does not wait
- * for 2, it takes apart what it overlaps itself.
+ * After 1 the guest is out: no processor, no fault and no walk goes through a dead entry, so 2 owes
+ * no flush (U28), and entries below it are nobody's but those who hold the lock and find the region
+ * in `leaving`. But what is in them counts. By policies that mark late a leaf may be the only one
+ * who knows of a store, and the host may consume that at any time, in a bracket: so a bracket does
+ * not wait for 2, it takes apart what it overlaps itself.
  *
  *   who takes apart, lock shared             a bracket, lock held
  *   ----------------------------             --------------------
@@ -21,16 +21,16 @@
  *   the table is freed                       slot dead or table: does the same as who takes apart
  *   slot: frozen -> empty       (release)    slot empty: all told. start returns
  *
- * - Whoever finds it empty comes after the marks: they stand before the release. To empty first and mark
- *   then would let the bracket return, and its caller consume dirtiness, between the two (I4).
+ * - Whoever finds it empty comes after the marks: they stand before the release. To empty first and
+ *   mark then would let the bracket return, and its caller consume dirtiness, between the two (I4).
  * - Who has frozen a slot waits for nothing until it thaws it, so waiting for it is short.
  * - A table of leaves is freed by who froze its slot: nobody else is in it. Those above are not
  *   frozen: everyone may be in them, so they stay until 3, which waits for all who hold the lock.
  * - A frame that a leaf here names is not freed before the leaf has gone: by its bracket, as ever.
  *
- * Linux puts a new root in the place of the old one. Here the root stays, since a CPU's VMCS names it,
- * and all that a removal must exchange is at most 511 entries at each edge and level and one for each
- * 512 GiB, or 1 GiB, between them.
+ * Linux puts a new root in the place of the old one. Here the root stays, since a CPU's VMCS names
+ * it, and all that a removal must exchange is at most 511 entries at each edge and level and one
+ * for each 512 GiB, or 1 GiB, between them.
  */
 #include "ept/change.h"
 #include "ept/leave.h"
@@ -52,15 +52,17 @@ static bool holds_entry(const struct region *region, const struct ept_walk *walk
 }
 
 /*
- * Tables that the region has all of are dead, or below one that is. Returns how many entries were looked
- * at.
+ * Tables that the region has all of are dead, or below one that is. Returns how many entries were
+ * looked at.
  */
 static unsigned take_entry(struct ept *ept, const struct region *region, struct ept_walk *walk,
 			   struct flush_batch *batch) HOLDS_SHARED(ept->lock)
 {
 	if (!walk->old.bits || walk->level == LEVEL_4K || !holds_entry(region, walk))
 		return 1;
-	/* From before the region came; the next fault here, when it is gone, finds it out of date. */
+	/*
+	 * From before the region came; the next fault here, when it is gone, finds it out of date.
+	 */
 	if (spte_is_mmio(walk->old))
 		return 1;
 	if (walk->level > LEVEL_2M && spte_is_dead(walk->old))

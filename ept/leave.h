@@ -24,8 +24,8 @@ static inline bool leave_overlaps(const struct ept *ept, const struct region *re
 }
 
 /*
- * What leaves of the host addresses [start, end) still know about their folios has been told when this
- * returns. By whoever is about to consume it: a bracket.
+ * What leaves of the host addresses [start, end) still know about their folios has been told when
+ * this returns. By whoever is about to consume it: a bracket.
  */
 void leave_tell(struct ept *ept, hva_t start, hva_t end) HOLDS_SHARED(ept->lock);
 

@@ -1,4 +1,7 @@
-/* Dirty logs, for ept's own files: who is told of a store, and what a leaf in a logged region lacks. */
+/*
+ * Dirty logs, for ept's own files: who is told of a store,
+ * and what a leaf in a logged region lacks.
+ */
 #ifndef EPT_LOG_H
 #define EPT_LOG_H
 

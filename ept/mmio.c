@@ -11,17 +11,19 @@
  *                                        it is not: empty again, and
  *                                        the guest's next try a fault
  *
- * - An entry is made and its generation read under one hold of the lock, so what it says was true as of
- *   that generation, and as long as it stands: a region comes with the next one. Who then reads an old
- *   entry and the old generation began before the addition returned.
+ * - An entry is made and its generation read under one hold of the lock, so what it says was true
+ *   as of that generation, and as long as it stands: a region comes with the next one. Who then
+ *   reads an old entry and the old generation began before the addition returned.
  * - Only what is added makes an entry wrong. A region that goes, or gets other rights, had none.
- * - So an addition neither walks nor flushes: entries out of date go when somebody meets them, and no
- *   processor has cached what is misconfigured (SDM "Creating and Using Cached Translation Information").
- * - This exit does not tell which access it was, so nothing is said of a region by it: a violation is.
+ * - So an addition neither walks nor flushes: entries out of date go when somebody meets them, and
+ *   no processor has cached what is misconfigured (SDM "Creating and Using Cached Translation
+ *   Information").
+ * - This exit does not tell which access it was, so nothing is said of a region by it: a violation
+ *   is.
  * - No generation comes twice, so who empties an entry by what he has read takes no other.
  * - An entry stands at the level at which the way ends, and never has a table made for it: a guest
- *   that touches much of nothing costs no memory. Where a region is near, and nobody has been in the
- *   part of it that the same entry translates, there is no entry yet, and the lock is taken.
+ *   that touches much of nothing costs no memory. Where a region is near, and nobody has been in
+ *   the part of it that the same entry translates, there is no entry yet, and the lock is taken.
  * - Brackets, aging and logs pass them by, as empty entries; tables go with those in them.
  *
  * Linux: handle_ept_misconfig, check_mmio_spte, kvm_mmu_invalidate_mmio_sptes; there in entries of

@@ -21,8 +21,8 @@ static inline bool mmio_is_current(const struct ept *ept, spte_t s)
 }
 
 /*
- * A region has come: all of the entries are out of date, wherever they are. The last generation stays
- * when it is reached, and no entry is made in it: so none ever comes to look new again.
+ * A region has come: all of the entries are out of date, wherever they are. The last generation
+ * stays when it is reached, and no entry is made in it: so none ever comes to look new again.
  */
 static inline void mmio_outdate(struct ept *ept) HOLDS(ept->lock)
 {

@@ -22,15 +22,16 @@
  *   beside_unlock
  *
  * - A fault that has compared before the union grew, has mapped before: it held the lock, shared.
- * - Two starts that took leaves of one range side by side would be wrong: the second finds the entry
- *   empty and returns, while the first has yet to mark the folio, and to shoot the translation down
- *   (I4, I8). So one waits for the other, and as a leaf may be larger than a range, for all that it may
- *   be part of.
- * - Nobody else makes less of a leaf here than it is: splits, joins, harvests and tables that go have
- *   the lock exclusively, faults add W, aging takes A. So what a walk found to be a leaf is one until
- *   it is taken.
- * - In what a large leaf had besides the range, a fault may map anew before the shootdown: the same frame,
- *   with no more rights than its process has, so it does not matter which of the two a CPU goes by (U27).
+ * - Two starts that took leaves of one range side by side would be wrong: the second finds the
+ *   entry empty and returns, while the first has yet to mark the folio, and to shoot the
+ *   translation down (I4, I8). So one waits for the other, and as a leaf may be larger than a
+ *   range, for all that it may be part of.
+ * - Nobody else makes less of a leaf here than it is: splits, joins, harvests and tables that go
+ *   have the lock exclusively, faults add W, aging takes A. So what a walk found to be a leaf is
+ *   one until it is taken.
+ * - In what a large leaf had besides the range, a fault may map anew before the shootdown: the same
+ *   frame, with no more rights than its process has, so it does not matter which of the two a CPU
+ *   goes by (U27).
  */
 #include "ept/age.h"
 #include "ept/change.h"

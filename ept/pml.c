@@ -14,8 +14,8 @@
  *                                            flush, then the words are the caller's
  *
  * - The list is emptied before the CPU says OUTSIDE. So whoever sees presence change, or finds the
- *   CPU outside, has what it stored until then in the bitmap; and a log that ends waits for the same
- *   word before its bitmap is freed.
+ *   CPU outside, has what it stored until then in the bitmap; and a log that ends waits for the
+ *   same word before its bitmap is freed.
  * - A leaf with D whose page has no bit in the bitmap is in a list, or a fault is about to note it
  *   (log_mark): nobody else sets D. Word first, D second keeps it so. The reverse lets a store
  *   between the two set D and come into the word that is then taken: D stays, and the next store to
@@ -48,7 +48,9 @@ void pml_end(struct ept *ept)
 	flush_expel(ept);
 }
 
-/* The index goes down from the last place and stands before the newest entry; below 0, it is full. */
+/*
+ * The index goes down from the last place and stands before the newest entry; below 0, it is full.
+ */
 static void drain(struct ept *ept, const uint64_t *page, uint16_t index)
 {
 	for (unsigned i = index > EPT_PML_LAST ? 0 : index + 1u; i <= EPT_PML_LAST; i++) {

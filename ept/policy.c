@@ -5,15 +5,16 @@
  * Each is early enough for a reason of its own (S49):
  *
  * - what is marked when a leaf is made: the lookup behind it still holds, since ept->lock is held,
- *   no bracket speaks against it (fault.c), and a bracket can't begin without the lock. So the folio
- *   is live, and nobody who consumes dirtiness (they do it inside a bracket) has done so between
- *   lookup and mark. Outside the lock the mark could come after a writeback's decision and be lost.
+ *   no bracket speaks against it (fault.c), and a bracket can't begin without the lock. So the
+ *   folio is live, and nobody who consumes dirtiness (they do it inside a bracket) has done so
+ *   between lookup and mark. Outside the lock the mark could come after a writeback's decision and
+ *   be lost.
  * - what is marked when a flag leaves a leaf: in a bracket that is before its start returns, so
  *   before anybody consumes, and outside of brackets under ept->lock, for which the next start
  *   waits. A CPU that stores by an old translation until the flush has set D before.
  * - what is never marked: no leaf may be written unless the primary entry is dirty, which a lookup
- *   to write has seen to, and who cleans it says so first, in a bracket. So the store is mm's own to
- *   know (S52).
+ *   to write has seen to, and who cleans it says so first, in a bracket. So the store is mm's own
+ *   to know (S52).
  */
 #include "ept/policy.h"
 
@@ -42,8 +43,8 @@ void policy_mark(struct ept *ept, spte_t leaf, uint64_t marks)
 /*
  * An entry doesn't say whether it has a folio behind it (S7); its frame does, and what is mapped
  * lives until the host has been told (I1). Where A and D are off, software's own say as much: each
- * leaf was used, and each that has W was written. Linux, before 6.13: handle_changed_spte_dirty_log,
- * kvm_set_pfn_dirty.
+ * leaf was used, and each that has W was written. Linux, before 6.13:
+ * handle_changed_spte_dirty_log, kvm_set_pfn_dirty.
  */
 void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_batch *batch)
 {
@@ -53,7 +54,10 @@ void policy_pass_on(struct ept *ept, spte_t leaf, uint64_t marks, struct flush_b
 		policy_mark(ept, leaf, marks);
 		return;
 	}
-	/* By its first leaf that has the flag: whoever waits for this leaf need not wait for the last. */
+	/*
+	 * By its first leaf that has the flag: whoever waits
+	 * for this leaf need not wait for the last.
+	 */
 	pfn_t head = folio_head(ept->host, spte_frame(leaf));
 
 	if (batch->marked.raw != head.raw)

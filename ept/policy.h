@@ -26,7 +26,9 @@ static inline bool policy_allows_writes(const struct ept *ept, const struct mm_p
 /* A folio must be dirty as long as a leaf may be written, as no one else will say so. */
 bool policy_marks_first(const struct ept *ept);
 
-/* The folio behind the leaf, which has one, is marked by these, of SPTE_A and SPTE_D; 0: by none. */
+/*
+ * The folio behind the leaf, which has one, is marked by these, of SPTE_A and SPTE_D; 0: by none.
+ */
 void policy_mark(struct ept *ept, spte_t leaf, uint64_t marks) HOLDS_SHARED(ept->lock);
 /*
  * What a fault means for the folio behind the page that was looked up: `leaf` is what the lookup
@@ -36,7 +38,10 @@ void policy_mark(struct ept *ept, spte_t leaf, uint64_t marks) HOLDS_SHARED(ept-
 static inline void policy_mapped(struct ept *ept, spte_t leaf, const struct mm_page *page)
 	HOLDS_SHARED(ept->lock)
 {
-	/* Dirty even if W is not given now: it may be given back without asking (SPTE_MMU_WRITABLE). */
+	/*
+	 * Dirty even if W is not given now: it may be given
+	 * back without asking (SPTE_MMU_WRITABLE).
+	 */
 	uint64_t written = spte_host_writable(leaf) ? SPTE_D : 0;
 
 	if (page->refcounted)

@@ -18,8 +18,8 @@
  * Only what may be written is taken (U3): a read-only leaf would cost another fault with the first
  * store; by policy PTE an entry that is clean or old doesn't answer (S25). What is taken counts as
  * written, as any leaf with W does, and is marked so by the policies that mark first: nobody asks
- * again before the guest stores there. As accessed it is marked by none of them (S5): A is clear, or
- * the rights are put aside, and aging, or the leaf's end, tells whether it was used. Linux:
+ * again before the guest stores there. As accessed it is marked by none of them (S5): A is clear,
+ * or the rights are put aside, and aging, or the leaf's end, tells whether it was used. Linux:
  * direct_pte_prefetch, kvm_mmu_prefetch_sptes; it marks accessed as well.
  */
 #include "ept/change.h"
@@ -36,8 +36,8 @@ static void prefetch_one(struct ept *ept, spte_slot_t *slot, hva_t address)
 	spte_t found;
 
 	/*
-	 * A memfd's page is at no address of the space. What has no folio is left to a fault: nobody
-	 * could be told that it is dirty.
+	 * A memfd's page is at no address of the space. What has no folio is left to a fault:
+	 * nobody could be told that it is dirty.
 	 */
 	if (!mm_lookup_now(ept->space, address, ACCESS_WRITE, policy_lookup_flags(ept), &page) ||
 	    !page.refcounted)

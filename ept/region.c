@@ -143,8 +143,8 @@ static void protect(struct ept *ept, const struct region *region)
 }
 
 /*
- * The rights first. A fault that has seen the old ones maps before the bracket, which takes W from it, or
- * after, and finds the sequence moved. Where rights grow, leaves do at the next store.
+ * The rights first. A fault that has seen the old ones maps before the bracket, which takes W from
+ * it, or after, and finds the sequence moved. Where rights grow, leaves do at the next store.
  */
 enum status ept_region_set_rights(struct ept *ept, gfn_t start, enum region_rights rights)
 {

@@ -24,8 +24,8 @@ MUST_USE enum status region_place(struct ept *ept, const struct region *region) 
 MUST_USE enum status region_take(struct ept *ept, gfn_t start, struct region *region)
 	HOLDS(ept->lock);
 /*
- * ept->lock exclusively, at a moment when no bracket is open: one that is was told of the regions as
- * they are (U23). Linux: kvm_swap_active_memslots, which waits for mn_active_invalidate_count.
+ * ept->lock exclusively, at a moment when no bracket is open: one that is was told of the regions
+ * as they are (U23). Linux: kvm_swap_active_memslots, which waits for mn_active_invalidate_count.
  */
 void region_lock_between_brackets(struct ept *ept) TAKES(ept->lock) NOT_CHECKED;
 

@@ -1,7 +1,7 @@
 /*
  * Rings of dirty pages: each vCPU has one, of a power of two of entries, and lists there what it
- * stores to, so that a harvest costs per page that was stored to, not per page that there is. Filled
- * by faults (fast.c, fault.c), emptied by whoever copies the guest's memory. Linux:
+ * stores to, so that a harvest costs per page that was stored to, not per page that there is.
+ * Filled by faults (fast.c, fault.c), emptied by whoever copies the guest's memory. Linux:
  * virt/kvm/dirty_ring.c.
  *
  *   the vCPU's CPU                          who harvests
@@ -12,11 +12,11 @@
  *
  * One CPU writes to a ring at a time, one harvests, both in order, so an entry's state is all that
  * they share. Reset before the page is read: a store after the reset finds no W, and is listed
- * anew; one before it has landed when the flush is over, and is in what is read. Read first, a store
- * between the two would be in neither (U33).
+ * anew; one before it has landed when the flush is over, and is in what is read. Read first, a
+ * store between the two would be in neither (U33).
  *
- * A full ring loses nothing: its page goes to the region's bitmap, as a device's stores do, who have
- * no ring (ept_log_get). ept_ring_is_full says so while there is still some room.
+ * A full ring loses nothing: its page goes to the region's bitmap, as a device's stores do, who
+ * have no ring (ept_log_get). ept_ring_is_full says so while there is still some room.
  */
 #include "ept/change.h"
 #include "ept/ring.h"

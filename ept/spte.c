@@ -1,6 +1,6 @@
 /*
- * The rules for an entry's value, as they are while ept->lock is held exclusively. Called by verify.c,
- * for every entry, and by tests. No lock.
+ * The rules for an entry's value, as they are while ept->lock is held exclusively. Called by
+ * verify.c, for every entry, and by tests. No lock.
  */
 #include "ept/spte.h"
 

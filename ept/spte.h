@@ -16,8 +16,8 @@
  *
  * Software's own: P (present), HW (host writable), MW (MMU writable), SR and SX (saved rights), PF
  * (prefetched), SA (A and D by software) stand where the processor looks at nothing, in every
- * format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so that a leaf is known without its
- * level.
+ * format. Bit 7 is ignored in a 4 KiB leaf; it is set there too, so that a leaf is known without
+ * its level.
  *
  * Where nothing is (mmio.h), at any level; P is clear, so software finds no entry there:
  *
@@ -54,17 +54,20 @@ typedef struct { uint64_t bits; } spte_t;
 /* Nobody here write-protects it: W may be given back without asking. */
 #define SPTE_MMU_WRITABLE  (UINT64_C(1) << 53)
 /*
- * Where the processor has no A, a leaf that is to look unused has no rights, and keeps R and X here:
- * the next touch faults, and has them back (U9). W is not kept: MW says whether it comes back.
+ * Where the processor has no A, a leaf that is to look unused has no rights, and keeps R and X
+ * here: the next touch faults, and has them back (U9). W is not kept: MW says whether it comes
+ * back.
  */
 #define SPTE_SAVED_R       (UINT64_C(1) << 54)
 #define SPTE_SAVED_X       (UINT64_C(1) << 55)
 #define SPTE_SAVED         (SPTE_SAVED_R | SPTE_SAVED_X)
-/* In a leaf of 4 KiB alone: no fault asked for it, and nobody has said yet that it was used (S5). */
+/*
+ * In a leaf of 4 KiB alone: no fault asked for it, and nobody has said yet that it was used (S5).
+ */
 #define SPTE_PREFETCHED    (UINT64_C(1) << 59)
 /*
- * In a leaf alone: no processor sets A and D here (the EPT's pointer has them off), software does, by
- * faults. Fixed when the leaf is made. Linux has a third mode, where the processor sets them and
+ * In a leaf alone: no processor sets A and D here (the EPT's pointer has them off), software does,
+ * by faults. Fixed when the leaf is made. Linux has a third mode, where the processor sets them and
  * software write-protects nevertheless (SPTE_TDP_AD_WRPROT_ONLY): for guests of guests under PML,
  * which lists the inner guest's addresses. No guest here has tables of its own behind these.
  */
@@ -81,7 +84,9 @@ enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
 #define SPTE_FORMAT   (SPTE_RIGHTS | SPTE_TYPE | SPTE_IGNORE_PAT | SPTE_LEAF | SPTE_A | SPTE_D | SPTE_FRAME)
 #define SPTE_SOFTWARE (SPTE_PRESENT | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_SAVED | SPTE_PREFETCHED | \
 		       SPTE_SOFT_AD | SPTE_DEAD | SPTE_FROZEN)
-/* With some control on, a leaf's: user execute, guest paging (two), shadow stacks, sub-pages, #VE. */
+/*
+ * With some control on, a leaf's: user execute, guest paging (two), shadow stacks, sub-pages, #VE.
+ */
 #define SPTE_CONTROLS (UINT64_C(1) << 10 | UINT64_C(0x36) << 56 | UINT64_C(1) << 63)
 
 /* U6: nobody's bit is another's. */
@@ -118,7 +123,9 @@ static inline bool spte_allows(spte_t s, enum access access)
 {
 	return (s.bits & access) == (uint64_t)access;
 }
-/* The new leaf is the old one, and may be written besides; it is asked for, if the old one was not. */
+/*
+ * The new leaf is the old one, and may be written besides; it is asked for, if the old one was not.
+ */
 static inline bool spte_adds_write(spte_t old, spte_t new)
 {
 	old.bits &= ~SPTE_PREFETCHED;
@@ -186,9 +193,9 @@ static inline spte_t spte_child(spte_t s, unsigned level, unsigned index)
 static inline spte_t spte_make_waiting(pfn_t next) { return (spte_t){ next.raw << PAGE_SHIFT }; }
 
 /*
- * A table out of use: not present to a processor, nor to a walk, but what its leaves know is still to
- * be passed on, by who finds it here (leave.c). Its address is kept inverted: a processor that guesses
- * what lies behind an entry without rights (L1TF) finds no memory there.
+ * A table out of use: not present to a processor, nor to a walk, but what its leaves know is still
+ * to be passed on, by who finds it here (leave.c). Its address is kept inverted: a processor that
+ * guesses what lies behind an entry without rights (L1TF) finds no memory there.
  */
 static inline spte_t spte_make_dead(pfn_t table)
 {
@@ -201,8 +208,8 @@ static inline bool spte_is_dead(spte_t s)
 static inline pfn_t spte_dead_table(spte_t s) { return pfn((~s.bits & SPTE_FRAME) >> PAGE_SHIFT); }
 
 /*
- * Some CPU is at it: nobody else changes the entry, or goes by it, until it has another value (U10). No
- * frame, no rights, and no bit that others take away unseen.
+ * Some CPU is at it: nobody else changes the entry, or goes by it, until it has another value
+ * (U10). No frame, no rights, and no bit that others take away unseen.
  */
 static inline spte_t spte_frozen(void) { return (spte_t){ SPTE_FROZEN }; }
 static inline bool spte_is_frozen(spte_t s) { return s.bits == SPTE_FROZEN; }
@@ -227,8 +234,8 @@ static inline uint64_t spte_generation(spte_t s) { return (~s.bits & SPTE_FRAME)
 
 /*
  * NULL when the value is one that this EPT may hold at this level, otherwise what is wrong: as the
- * processor sees it (SDM "EPT Misconfigurations") and as software does (U6. H, M, W: 111, 110, 100 or
- * 000; rights are put aside, and W has D with it, where software keeps A and D).
+ * processor sees it (SDM "EPT Misconfigurations") and as software does (U6. H, M, W: 111, 110, 100
+ * or 000; rights are put aside, and W has D with it, where software keeps A and D).
  */
 const char *spte_fault(spte_t s, unsigned level);
 

@@ -1,10 +1,11 @@
 /*
- * Fast faults on one CPU, and on two at a time: soft CPUs, each in pages of its own of one EPT, store
- * to what a dirty log has write-protected. The fast path takes no lock, so two do twice as much.
+ * Fast faults on one CPU, and on two at a time: soft CPUs, each in pages of its own of one EPT,
+ * store to what a dirty log has write-protected. The fast path takes no lock, so two do twice as
+ * much.
  *
  * On QEMU the CPUs are threads, and the ticks time: locked operations and cache lines that wander
- * count. On Bochs CPUs take turns, and a tick is an instruction of each: there the ratio only says that
- * neither executes instructions to wait for the other.
+ * count. On Bochs CPUs take turns, and a tick is an instruction of each: there the ratio only says
+ * that neither executes instructions to wait for the other.
  */
 #include "boot/boot.h"
 #include "boot/console.h"

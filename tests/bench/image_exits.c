@@ -1,7 +1,7 @@
 /*
  * What an exit, a first touch, and a store to a page that a dirty log has write-protected cost, by
- * the payload, the loop's own instructions taken off: for CPUID as many as the built-in one has, for
- * stores what a pass costs that does not fault.
+ * the payload, the loop's own instructions taken off: for CPUID as many as the built-in one has,
+ * for stores what a pass costs that does not fault.
  */
 #include "boot/boot.h"
 #include "guest/abi.h"

@@ -74,8 +74,8 @@ struct work_place {
 struct work_result { uint64_t pages, counts[WORK_COUNTS]; };
 
 /*
- * A guest with its memory, as the workload wants it; and the end of it. False: there is not the memory
- * for it, or no folio of 1 GiB, and everything is given back.
+ * A guest with its memory, as the workload wants it; and the end of it. False: there is not the
+ * memory for it, or no folio of 1 GiB, and everything is given back.
  */
 bool work_open(struct work *work, const struct workload *workload, const struct work_place *place,
 	       enum ept_policy policy);

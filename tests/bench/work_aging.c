@@ -1,8 +1,8 @@
 /*
- * S37 to S39: which pages has the guest used? Asked page by page, as reclaim asks, between two passes
- * of loads: by the notifier, which takes A and flushes nothing, or without it (no young hooks: "the
- * entry is there" would be the answer), by taking each leaf away and seeing whether it comes back. By
- * one bracket for all it is the cheapest that the latter can be.
+ * S37 to S39: which pages has the guest used? Asked page by page, as reclaim asks, between two
+ * passes of loads: by the notifier, which takes A and flushes nothing, or without it (no young
+ * hooks: "the entry is there" would be the answer), by taking each leaf away and seeing whether it
+ * comes back. By one bracket for all it is the cheapest that the latter can be.
  *
  * And how far the answer is to be trusted, when somebody else takes the leaves away first.
  */
@@ -71,7 +71,10 @@ WORKLOAD(aging_zap_range, "all leaves are taken by one bracket, the guest loads 
 
 /* ------------------------------------------------------------------ how much of it is true */
 
-/* 64 frames that one word speaks of. The guest's pages may be anywhere in RAM, but not above 64 GiB. */
+/*
+ * 64 frames that one word speaks of. The guest's pages may
+ * be anywhere in RAM, but not above 64 GiB.
+ */
 enum { GROUPS = (64 << (30 - PAGE_SHIFT)) / 64 };
 
 static uint64_t marked[GROUPS / 64];	/* groups with pages that are marked */

@@ -1,6 +1,6 @@
 /*
- * S99: what a host does beside a guest that stores and loads, and what that costs by each policy. In
- * the end a bracket takes all of the memory, so each has made all of its marks.
+ * S99: what a host does beside a guest that stores and loads, and what that costs by each policy.
+ * In the end a bracket takes all of the memory, so each has made all of its marks.
  */
 #include "mm/lru.h"
 #include "tests/bench/work.h"

@@ -1,7 +1,7 @@
 /*
  * What one CPU remembers of an EPT that another changes: the stale entry that a test leaves behind
- * and sees, and the shootdown of ept/ that is waited for; and what it does not remember, of an entry
- * that says that nothing is there.
+ * and sees, and the shootdown of ept/ that is waited for; and what it does not remember, of an
+ * entry that says that nothing is there.
  */
 #include "boot/boot.h"
 #include "ept/port.h"

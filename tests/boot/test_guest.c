@@ -82,7 +82,9 @@ static void fill_memory(void)
 		}
 }
 
-/* S5: the processor sets A, if it has it, in leaves that no fault asked for: that counts the used. */
+/*
+ * S5: the processor sets A, if it has it, in leaves that no fault asked for: that counts the used.
+ */
 BOOT_TEST("guest/s5_demo_with_neighbours", NEEDS_VMX)
 {
 	struct machine_memory part;
@@ -426,8 +428,8 @@ BOOT_TEST("guest/demo_while_pages_move", NEEDS_VMX)
 }
 
 /*
- * More memory than the host has: the guest ends when there is no more, and gives all of it back. The
- * longest test of all, and nothing of a processor's: one machine of those tested has four CPUs.
+ * More memory than the host has: the guest ends when there is no more, and gives all of it back.
+ * The longest test of all, and nothing of a processor's: one machine of those tested has four CPUs.
  */
 BOOT_TEST("guest/host_out_of_memory", NEEDS_VMX)
 {

@@ -1,6 +1,6 @@
 /*
- * The content oracle on the real thing: while a guest stores and the host moves its pages, a copy of
- * its memory is kept up to date by the dirty log alone. When the guest has ended, after one more
+ * The content oracle on the real thing: while a guest stores and the host moves its pages, a copy
+ * of its memory is kept up to date by the dirty log alone. When the guest has ended, after one more
  * harvest, copy and memory are the same, byte for byte: by each policy and kind of log (S64, I6).
  */
 #include "tests/boot/guest_run.h"
@@ -113,8 +113,8 @@ static void run_logged(enum ept_policy policy, const struct log_options *options
 }
 
 /*
- * What differs between machines is the processor, not the policies: two of them everywhere, one that
- * marks first and one that marks last, and all of them where there are four CPUs.
+ * What differs between machines is the processor, not the policies: two of them everywhere, one
+ * that marks first and one that marks last, and all of them where there are four CPUs.
  */
 static bool is_wanted(enum ept_policy policy)
 {

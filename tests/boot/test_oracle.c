@@ -1,7 +1,7 @@
 /*
- * The content oracle on soft CPUs (tests/host/oracle.h), by the machine's own CPUs: where they run in
- * parallel, so do the vCPUs, the host's task and the harvester. What the real processor does under
- * such a log is tested by log/... (test_log.c).
+ * The content oracle on soft CPUs (tests/host/oracle.h), by the machine's own CPUs: where they run
+ * in parallel, so do the vCPUs, the host's task and the harvester. What the real processor does
+ * under such a log is tested by log/... (test_log.c).
  */
 #include "boot/boot.h"
 #include "ept/log.h"

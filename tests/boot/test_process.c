@@ -196,8 +196,8 @@ BOOT_TEST("process/flusher", NEEDS_NOTHING)
 enum { OWN = 64, LIVES = 6000, SWAP_PAGES = 128 };
 
 /*
- * A process's memory while pages are merged, hinted, reclaimed to swap, and a file's written, by the
- * image's CPUs: what the processor stores, it finds.
+ * A process's memory while pages are merged, hinted, reclaimed to swap, and a file's written, by
+ * the image's CPUs: what the processor stores, it finds.
  */
 BOOT_TEST("process/daemons", NEEDS_NOTHING)
 {

@@ -117,9 +117,10 @@ static inline bool on_stack(const void *at)
 }
 
 /*
- * What calls that have returned left on the stack below the caller's frame is cleared: the next frames'
- * gaps, and what they have not set yet, would have it in them, and one state would look like many. Returns
- * its argument: as a function's last call it clears that one's frame as well, since compilers jump there.
+ * What calls that have returned left on the stack below the caller's frame is cleared: the next
+ * frames' gaps, and what they have not set yet, would have it in them, and one state would look
+ * like many. Returns its argument: as a function's last call it clears that one's frame as well,
+ * since compilers jump there.
  */
 uint64_t explore_forget(uint64_t result);
 static inline uint64_t forget(uint64_t result)

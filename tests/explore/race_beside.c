@@ -1,6 +1,6 @@
 /*
- * Brackets that begin side by side (ept/notify.c): over one page, over two that one leaf maps, and over
- * two that have nothing in common. A guest stores meanwhile.
+ * Brackets that begin side by side (ept/notify.c): over one page, over two that one leaf maps, and
+ * over two that have nothing in common. A guest stores meanwhile.
  */
 #include "tests/explore/world.h"
 

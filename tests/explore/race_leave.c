@@ -1,6 +1,6 @@
 /*
- * Regions that leave, or change, against those who use them: ept/leave.c has the table. By policy ZAP
- * where a leaf is to be the only one that knows of a store.
+ * Regions that leave, or change, against those who use them: ept/leave.c has the table. By policy
+ * ZAP where a leaf is to be the only one that knows of a store.
  */
 #include "ept/age.h"
 #include "ept/notify.h"

@@ -93,7 +93,9 @@ static void verify_both(void) { check(one == 2); }
 SCENARIO(rwlock_beside_readers, .rule = "readers wait for that moment, and it for them",
 	 .setup = set_up, .actors = { count_beside, count_beside, read_one }, .verify = verify_both);
 
-/* As many as there are, and no more than one that wants to be alone with what those beside write. */
+/*
+ * As many as there are, and no more than one that wants to be alone with what those beside write.
+ */
 static void count_alone(void)
 {
 	beside_lock(&rwlock);

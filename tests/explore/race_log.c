@@ -184,7 +184,9 @@ static void fault_fast(void)
 SCENARIO(log_region_goes, .rule = "tables stay as long as a walk without the lock may be in them",
 	 .setup = open_table, .actors = { fault_fast, remove_region }, .verify = world_verify,
 	 .name_word = world_name);
-/* The second actor's CPU has neither been inside nor walked: who waits for walks knows none of it. */
+/*
+ * The second actor's CPU has neither been inside nor walked: who waits for walks knows none of it.
+ */
 SCENARIO(log_region_goes_new, .rule = "nor under the first walk that a CPU makes",
 	 .setup = open_table, .actors = { remove_region, fault_fast }, .verify = world_verify,
 	 .name_word = world_name);

@@ -1,6 +1,6 @@
 /*
- * Entries where no region stands, against regions that come and go: ept/mmio.c has the table. Page 1,
- * behind the region of the one page, is nothing at first.
+ * Entries where no region stands, against regions that come and go: ept/mmio.c has the table. Page
+ * 1, behind the region of the one page, is nothing at first.
  */
 #include "ept/mmio.h"
 #include "tests/explore/world.h"

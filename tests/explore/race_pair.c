@@ -1,8 +1,8 @@
 /*
- * Every pair of what can happen to one page of a file that a guest has mapped and that is logged, by
- * each policy. Not the named races (race_*.c), which ask more of fewer: here each operation meets
- * each other, itself too, and afterwards nothing is lost to anybody: not to the process, not to the
- * copy that the log keeps up to date, not to the file's store (I6).
+ * Every pair of what can happen to one page of a file that a guest has mapped and that is logged,
+ * by each policy. Not the named races (race_*.c), which ask more of fewer: here each operation
+ * meets each other, itself too, and afterwards nothing is lost to anybody: not to the process, not
+ * to the copy that the log keeps up to date, not to the file's store (I6).
  *
  * On request: `make explore T='pair_*'`; a part of them in `make test`.
  */

@@ -1,7 +1,7 @@
 /*
- * Marks by policy, against who consumes them. S49: by the policy ZAP only the guest's leaf knows that it was stored by, until that goes: in a
- * bracket's start, before who opened it asks. The same by MAP is in race_file.c, race_lazyfree.c,
- * race_reclaim.c.
+ * Marks by policy, against who consumes them. S49: by the policy ZAP only the guest's leaf knows
+ * that it was stored by, until that goes: in a bracket's start, before who opened it asks. The same
+ * by MAP is in race_file.c, race_lazyfree.c, race_reclaim.c.
  */
 #include "mm/lru.h"
 #include "tests/explore/world.h"

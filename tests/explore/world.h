@@ -54,7 +54,9 @@ static inline gpa_t page_gpa(uint64_t page) { return gpa(page << PAGE_SHIFT); }
 void world_verify(void);
 /* The same, after the 7 was found where the guest has stored it. */
 void verify_seven(void);
-/* The file's dirty pages are written; afterwards the store has the 7, too, whoever writes back now. */
+/*
+ * The file's dirty pages are written; afterwards the store has the 7, too, whoever writes back now.
+ */
 void sync_file(void);
 void verify_written_back(void);
 /* The process stores 8 behind the 7, in the same page; afterwards both are there. */

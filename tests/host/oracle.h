@@ -1,8 +1,8 @@
 /*
- * The content oracle, with all that a host does going on at once: vCPUs on soft CPUs store at random,
- * the host's daemons and a device have the memory as well, and a harvester keeps a copy of it, up to
- * date by the dirty log alone. Now and then all stand still: then copy, memory and what everybody
- * remembers of his own stores are the same, byte for byte (S64, I6).
+ * The content oracle, with all that a host does going on at once: vCPUs on soft CPUs store at
+ * random, the host's daemons and a device have the memory as well, and a harvester keeps a copy of
+ * it, up to date by the dirty log alone. Now and then all stand still: then copy, memory and what
+ * everybody remembers of his own stores are the same, byte for byte (S64, I6).
  *
  * Made of turns, so that threads (tests/unit/ept_oracle_live.c) and the image's tasks
  * (tests/boot/test_oracle.c) can play it: each actor calls its function again and again, from
@@ -24,9 +24,9 @@
 enum { ORACLE_WRITERS = 4, ORACLE_CPUS = 8, ORACLE_PAGES = 1536, ORACLE_WORDS = (1 << ORDER_1G) / 64 };
 
 /*
- * What the guests are lent. With leaves of up to 2 MiB: anonymous pages, which may be swapped, moved,
- * merged and split, and a file's, which are written back. With leaves of 1 GiB: one from a pool, in
- * which the pages that are stored to lie far apart; it stays as it is.
+ * What the guests are lent. With leaves of up to 2 MiB: anonymous pages, which may be swapped,
+ * moved, merged and split, and a file's, which are written back. With leaves of 1 GiB: one from a
+ * pool, in which the pages that are stored to lie far apart; it stays as it is.
  */
 struct oracle_memory {
 	struct host *host;

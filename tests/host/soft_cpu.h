@@ -63,7 +63,9 @@ struct soft_cpu {
 	unsigned (*choose)(struct soft_cpu *self, unsigned n);
 	/* A test's foot in the door: called between the reading of an entry and the next step. */
 	void (*between)(struct soft_cpu *self);
-	/* The test's own log is full: empty it, and the access is tried again. Outside the guest. */
+	/*
+	 * The test's own log is full: empty it, and the access is tried again. Outside the guest.
+	 */
 	void (*pml_full)(struct soft_cpu *self);
 	unsigned broken;		/* SOFT_TWIN_..., or-ed */
 

@@ -96,9 +96,9 @@ static void s38_s39_aging(void **state)
 }
 
 /*
- * The known price of marking when a leaf is made, as Linux does since 6.13: a leaf that goes takes what
- * it knew of uses with it. Who marks when it goes loses nothing. A figure, not a failure (S51): of a use
- * less may be known than there was, of a store nothing may be lost.
+ * The known price of marking when a leaf is made, as Linux does since 6.13: a leaf that goes takes
+ * what it knew of uses with it. Who marks when it goes loses nothing. A figure, not a failure
+ * (S51): of a use less may be known than there was, of a store nothing may be lost.
  */
 static void a_hint_takes_what_idle_tracking_asks_for(void **state)
 {
@@ -112,7 +112,9 @@ static void a_hint_takes_what_idle_tracking_asks_for(void **state)
 				 idle[policy]);
 }
 
-/* S59: who looks first does one locked operation for each mark of a folio; who sets, for each call. */
+/*
+ * S59: who looks first does one locked operation for each mark of a folio; who sets, for each call.
+ */
 static void s59_locked_operations(void **state)
 {
 	(void)state;

@@ -139,7 +139,10 @@ static void s65_no_lock_is_taken(void **state)
 	assert_true(has(0) && has(64));
 }
 
-/* U14, U15, U18: what is for the slow way, whatever the processor has seen there. U17, a large leaf: U35, below. */
+/*
+ * U14, U15, U18: what is for the slow way, whatever the
+ * processor has seen there. U17, a large leaf: U35, below.
+ */
 static void u14_not_by_the_fast_way(void **state)
 {
 	const enum access nothing = ACCESS_NONE, reads = (enum access)(ACCESS_READ | ACCESS_EXEC);
@@ -245,7 +248,9 @@ static void u35_no_memory_for_tables(void **state)
 
 /* ------------------------------------------------------------------ and large again */
 
-/* U34: where the host's page is large, the region has all of it, and nobody is about to change it. */
+/*
+ * U34: where the host's page is large, the region has all of it, and nobody is about to change it.
+ */
 static void u34_large_again(void **state)
 {
 	(void)state;
@@ -341,9 +346,10 @@ static void u30_read_then_cleared(void **state)
 }
 
 /*
- * S66: a guest stores to each page once while a harvester copies, 64 pages at a time; where it has not
- * been yet, before it comes there. Cleared all at once, each such store faults, and is reported by the
- * next harvest, though the copy has it. Cleared piece by piece, each before it is copied: none.
+ * S66: a guest stores to each page once while a harvester copies, 64 pages at a time; where it has
+ * not been yet, before it comes there. Cleared all at once, each such store faults, and is reported
+ * by the next harvest, though the copy has it. Cleared piece by piece, each before it is copied:
+ * none.
  */
 enum { PIECE = 64, COPIED = 8 * PIECE };
 

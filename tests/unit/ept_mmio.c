@@ -291,7 +291,10 @@ static void u26_no_generation_comes_twice(void **state)
 
 /* ------------------------------------------------------------------ others who meet them */
 
-/* Out of date, in every place that a region which comes and goes again can have: no entry of its own. */
+/*
+ * Out of date, in every place that a region which comes and
+ * goes again can have: no entry of its own.
+ */
 static void u26_regions_leave_them(void **state)
 {
 	(void)state;

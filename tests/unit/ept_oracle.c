@@ -1,9 +1,9 @@
 /*
  * The content oracle: a guest stores at random on three CPUs while its host takes pages back, moves
- * them, swaps them, splits them, and a device writes; who harvests keeps a copy of the memory, up to
- * date by the dirty log alone. After each harvest of a guest that stands still, copy, memory and
- * model are the same, byte for byte, by each policy, kind of log and size of leaves (S64, I6).
- * And no page is reported that was not stored to.
+ * them, swaps them, splits them, and a device writes; who harvests keeps a copy of the memory, up
+ * to date by the dirty log alone. After each harvest of a guest that stands still, copy, memory and
+ * model are the same, byte for byte, by each policy, kind of log and size of leaves (S64, I6). And
+ * no page is reported that was not stored to.
  */
 #include "ept/log.h"
 #include "tests/unit/disk_fixture.h"
@@ -36,7 +36,9 @@ static void copy_page(uint64_t page)
 				 STATUS_OK);
 }
 
-/* What the vCPUs' rings list; what they had no room for, and what devices store, is in the bitmap. */
+/*
+ * What the vCPUs' rings list; what they had no room for, and what devices store, is in the bitmap.
+ */
 static void harvest_rings(void)
 {
 	static gfn_t frames[EPT_RING_LEAST];

@@ -1,7 +1,7 @@
 /*
- * The content oracle by threads (tests/host/oracle.h): 1, 2 and 4 vCPUs, by each policy, kind of log
- * and size of leaves, while the host does all that it does (S64, I6). Broken twins show that it sees
- * a store that no log has.
+ * The content oracle by threads (tests/host/oracle.h): 1, 2 and 4 vCPUs, by each policy, kind of
+ * log and size of leaves, while the host does all that it does (S64, I6). Broken twins show that it
+ * sees a store that no log has.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -141,7 +141,9 @@ static void s64_by_1g(void **state)
 	each_kind(LEVEL_1G, 3072);
 }
 
-/* A processor that stores by what it has cached as clean sets no D: no log by D has such a store. */
+/*
+ * A processor that stores by what it has cached as clean sets no D: no log by D has such a store.
+ */
 static void clean_write_is_caught(void **state)
 {
 	static const enum log_kind kinds[] = { LOG_DIRTY_BIT, LOG_PML };

@@ -316,7 +316,7 @@ static void u31_initially_set(void **state)
 	assert_true(has(1));
 }
 
-/* ------------------------------------------------------------------ who is inside when it begins */
+/* ---------------------------------- who is inside when it begins */
 
 /*
  * CPU 1 runs without a list; no leaf has anything to lose, so nothing is flushed. It has to leave

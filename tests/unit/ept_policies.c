@@ -184,7 +184,9 @@ static void cool(uint64_t page)
 	write_unlock(&space->lock);
 }
 
-/* S21, S22, S24, S26: a leaf over a young entry, W over a dirty one; the slow way sees to it once. */
+/*
+ * S21, S22, S24, S26: a leaf over a young entry, W over a dirty one; the slow way sees to it once.
+ */
 static void s21_s22_s24_s26_the_entry_first(void **state)
 {
 	unsigned level;

@@ -66,8 +66,8 @@ static void s1_marked_when_the_leaf_goes(void **state)
 }
 
 /*
- * S92, S6: by MAP it is the fault that does, and what goes is marked by nobody. S76: so it is unless
- * somebody asks for another policy; README.md says why.
+ * S92, S6: by MAP it is the fault that does, and what goes is marked by nobody. S76: so it is
+ * unless somebody asks for another policy; README.md says why.
  */
 static void s92_a_zap_marks_nothing(void **state)
 {

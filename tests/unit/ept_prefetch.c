@@ -378,7 +378,9 @@ static void blocks_of_any_size(void **state)
 
 /* ------------------------------------------------------------------ what becomes of them */
 
-/* S5, U36: the guest's first use is young, and is counted once, when it is seen or with the leaf. */
+/*
+ * S5, U36: the guest's first use is young, and is counted once, when it is seen or with the leaf.
+ */
 static void s5_used_is_counted_once(void **state)
 {
 	(void)state;
@@ -402,7 +404,9 @@ static void s5_used_is_counted_once(void **state)
 	expect_counts(7, 3);
 }
 
-/* S5, U9: where the processor has no A the rights are put aside, and the first touch has them back. */
+/*
+ * S5, U9: where the processor has no A the rights are put aside, and the first touch has them back.
+ */
 static void s5_u9_without_flags(void **state)
 {
 	(void)state;

@@ -32,7 +32,10 @@ static void random_operations(void **state)
 {
 	uint64_t small_zapped = 0, large_zapped = 0, flushes = 0, tables_freed = 0, retries = 0;
 	uint64_t prefetched = 0, used = 0;
-	/* QUICK, which `make check` sets: seeds 1 and 6, which have each option once on and once off. */
+	/*
+	 * QUICK, which `make check` sets: seeds 1 and 6,
+	 * which have each option once on and once off.
+	 */
 	unsigned apart = getenv("QUICK") ? 5 : 1, seeds = 0;
 
 	(void)state;

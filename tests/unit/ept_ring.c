@@ -1,4 +1,7 @@
-/* Rings of dirty pages: in order, none lost, whatever is full. U numbers are rules of the propagation table. */
+/*
+ * Rings of dirty pages: in order, none lost, whatever is
+ * full. U numbers are rules of the propagation table.
+ */
 #include "ept/ring.h"
 #include "tests/unit/ept_fixture.h"
 

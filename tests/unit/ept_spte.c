@@ -165,8 +165,8 @@ static void rules_of_software(void **state)
 }
 
 /*
- * U6: all that software's bits, the rights and the two flags can be between them. R and X go together, so
- * do the saved ones.
+ * U6: all that software's bits, the rights and the two flags can be between them. R and X go
+ * together, so do the saved ones.
  */
 static void u6_legal_states(void **state)
 {

@@ -365,7 +365,10 @@ static struct folio *marked(uint64_t address, uint32_t marks)
 	return folio;
 }
 
-/* Of one page at once, of its neighbour by one call each. Returns the locked operations of the first. */
+/*
+ * Of one page at once, of its neighbour by one call each.
+ * Returns the locked operations of the first.
+ */
 static uint64_t expect_both(uint64_t address, uint32_t marks)
 {
 	struct folio *stored = marked(address, marks), *other = marked(address + PAGE_SIZE, marks);
