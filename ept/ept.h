@@ -245,7 +245,7 @@ enum ept_entry { EPT_CLEAN = 0, EPT_INVALIDATE = 1, EPT_LOGGED = 2 };
  * ept_leave_logged; without it, that must be off. From here until ept_leave a shootdown may kick it
  * (ept/port.h) and waits for it: a kick that comes between ept_enter and the guest's first
  * instruction must not be lost, and this CPU calls nothing of ept or mm. A CPU is inside one guest at
- * a time.
+ * a time. ept/enter.h has both inline.
  */
 MUST_USE enum ept_entry ept_enter(struct ept *ept);
 void ept_leave(struct ept *ept);

@@ -1,7 +1,7 @@
 /*
  * Shootdowns: how the host takes memory back although processors remember where it was. ept_enter
- * and ept_leave are called by the CPU side around the guest, flush_settle by whoever took entries
- * away, under ept->lock, by several at a time.
+ * and ept_leave are called by the CPU side around the guest, or their inline forms (enter.h), flush_settle
+ * by whoever took entries away, under ept->lock, by several at a time.
  *
  * One word, `generation`, counts shootdowns. Each CPU has a word that only it writes:
  *
@@ -63,34 +63,41 @@
 #include "ept/flush.h"
 #include "ept/port.h"
 #include "ept/table.h"
+#include "mm/base/list.h"
 
-enum { OUTSIDE = 0, IN_GUEST = 1, STATE = 3 };	/* and WALKING */
+enum { OUTSIDE = 0, STATE = 3 };	/* and EPT_IN_GUEST, WALKING */
+
+struct ept_entrance ept_entrance(struct ept *ept)
+{
+	return (struct ept_entrance){ &ept->notice, &ept_this_cpu(ept)->visitor };
+}
+
+enum ept_entry ept_enter_anew(const struct ept_entrance *at, uint64_t generation,
+			      enum ept_entry entry)
+{
+	struct ept *ept = container_of(at->notice, struct ept, notice);
+
+	if (!at->visitor->invalidated_at)
+		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
+	at->visitor->invalidated_at = generation;
+	ept_count(ept, COUNT_INVEPTS, 1);
+	return entry | EPT_INVALIDATE;
+}
 
 enum ept_entry ept_enter(struct ept *ept)
 {
-	struct ept_cpu *cpu = ept_this_cpu(ept);
+	struct ept_entrance at = ept_entrance(ept);
 	/* Relaxed: this CPU is the only writer. */
-	uint64_t presence = atomic_read_relaxed(&cpu->presence);
+	uint64_t presence = atomic_read_relaxed(&at.visitor->presence);
 
 	check((presence & STATE) == OUTSIDE);
-	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + IN_GUEST);
-
-	uint64_t generation = atomic_read(&ept->generation);
-	enum ept_entry entry = (enum ept_entry)atomic_read(&ept->entering);
-
-	if (generation == cpu->invalidated_at)
-		return entry;
-	if (!cpu->invalidated_at)
-		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
-	cpu->invalidated_at = generation;
-	ept_count(ept, COUNT_INVEPTS, 1);
-	return entry | EPT_INVALIDATE;
+	return ept_enter_from(&at, presence);
 }
 
 void walk_await(struct ept *ept)
 {
 	for (uint64_t left = atomic_read(&ept->cpus_entered); left; left &= left - 1) {
-		atomic64_t *presence = &ept->cpus[__builtin_ctzll(left)].presence;
+		atomic64_t *presence = &ept->cpus[__builtin_ctzll(left)].visitor.presence;
 		uint64_t sample = atomic_read(presence);
 
 		if ((sample & STATE) == WALKING)
@@ -100,11 +107,11 @@ void walk_await(struct ept *ept)
 
 void ept_leave(struct ept *ept)
 {
-	struct ept_cpu *cpu = ept_this_cpu(ept);
-	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: as above */
+	struct ept_entrance at = ept_entrance(ept);
+	uint64_t presence = atomic_read_relaxed(&at.visitor->presence);	/* relaxed: as above */
 
-	check((presence & STATE) == IN_GUEST);
-	atomic_write(&cpu->presence, presence - IN_GUEST);
+	check((presence & STATE) == EPT_IN_GUEST);
+	ept_leave_from(&at, presence);
 }
 
 static void kick(struct ept *ept, unsigned cpu)
@@ -124,8 +131,8 @@ void flush_expel(struct ept *ept)
 	for (uint64_t left = atomic_read(&ept->cpus_entered); left; left &= left - 1) {
 		unsigned cpu = (unsigned)__builtin_ctzll(left);
 
-		samples[cpu] = atomic_read(&ept->cpus[cpu].presence);
-		if ((samples[cpu] & STATE) == IN_GUEST)
+		samples[cpu] = atomic_read(&ept->cpus[cpu].visitor.presence);
+		if ((samples[cpu] & STATE) == EPT_IN_GUEST)
 			kick(ept, cpu);
 		if ((samples[cpu] & STATE) != OUTSIDE)
 			inside |= UINT64_C(1) << cpu;
@@ -133,14 +140,14 @@ void flush_expel(struct ept *ept)
 	for (; inside; inside &= inside - 1) {
 		unsigned cpu = (unsigned)__builtin_ctzll(inside);
 
-		await(atomic_read(&ept->cpus[cpu].presence) != samples[cpu]);
+		await(atomic_read(&ept->cpus[cpu].visitor.presence) != samples[cpu]);
 	}
 }
 
 static void shoot_down(struct ept *ept) HOLDS_SHARED(ept->lock)
 {
 	ept_count(ept, COUNT_FLUSHES, 1);
-	atomic_add(&ept->generation, 1);
+	atomic_add(&ept->notice.generation, 1);
 	flush_expel(ept);
 }
 

@@ -30,8 +30,7 @@ void flush_free_tables(struct ept *ept, struct flush_batch *batch);
  */
 void flush_settle(struct ept *ept, struct flush_batch batch) HOLDS_SHARED(ept->lock);
 
-/* Of a CPU's presence (flush.c): a state, and what each entry adds. */
-enum { WALKING = 2, ONE_ENTRY = 4 };
+enum { WALKING = 2 };	/* of a CPU's presence, as EPT_IN_GUEST is (flush.c) */
 
 /*
  * Between the two this CPU may walk the tables, and use what a dirty log is, without ept->lock:
@@ -41,18 +40,18 @@ enum { WALKING = 2, ONE_ENTRY = 4 };
  */
 static inline void walk_enter(struct ept *ept, struct ept_cpu *cpu)
 {
-	uint64_t presence = atomic_read_relaxed(&cpu->presence);	/* relaxed: the only writer */
+	uint64_t presence = atomic_read_relaxed(&cpu->visitor.presence);	/* relaxed: the only writer */
 
 	/* Neither inside nor walking so far: nobody looks at this CPU yet. */
 	if (!presence)
 		atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());
-	atomic_xchg(&cpu->presence, presence + ONE_ENTRY + WALKING);
+	atomic_xchg(&cpu->visitor.presence, presence + EPT_ONE_ENTRY + WALKING);
 }
 
 static inline void walk_leave(struct ept_cpu *cpu)
 {
 	/* Relaxed: as above. */
-	atomic_write(&cpu->presence, atomic_read_relaxed(&cpu->presence) - WALKING);
+	atomic_write(&cpu->visitor.presence, atomic_read_relaxed(&cpu->visitor.presence) - WALKING);
 }
 /*
  * Returns when every CPU that was inside the guest, or walked, has left: those inside are kicked.

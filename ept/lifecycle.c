@@ -32,7 +32,7 @@ enum status ept_create(struct space *space, const struct ept_caps *caps, struct 
 	for (unsigned i = 0; i < MAX_CPUS; i++)
 		ept->cpu[i] = &ept->cpus[i];
 	/* Zero is what a CPU that was never inside has seen. */
-	atomic_write(&ept->generation, 1);
+	atomic_write(&ept->notice.generation, 1);
 	ept->notifier.ops = &ept_notifier_ops;
 	notifier_register(space, &ept->notifier);
 	*out = ept;

@@ -33,7 +33,7 @@
 
 void pml_begin(struct ept *ept)
 {
-	atomic_xchg(&ept->entering, EPT_LOGGED);
+	atomic_xchg(&ept->notice.entering, EPT_LOGGED);
 	flush_expel(ept);
 }
 
@@ -44,7 +44,7 @@ void pml_end(struct ept *ept)
 	for (uint64_t live = atomic_read(&ept->logs_live); live; live &= live - 1)
 		others |= ept->logs[__builtin_ctzll(live)].kind == LOG_PML;
 	if (!others)
-		atomic_xchg(&ept->entering, EPT_CLEAN);
+		atomic_xchg(&ept->notice.entering, EPT_CLEAN);
 	flush_expel(ept);
 }
 

@@ -8,6 +8,7 @@
 #ifndef EPT_STATE_H
 #define EPT_STATE_H
 
+#include "ept/enter.h"
 #include "ept/ept.h"
 #include "ept/slot.h"
 #include "mm/base/lock.h"
@@ -41,8 +42,7 @@ struct ept_ground { uint64_t sequence; struct region region; struct ept_log *log
 
 /* One for each CPU. Only that CPU writes it; others read `presence` (flush.c) and the counts. */
 struct ept_cpu {
-	atomic64_t presence;
-	uint64_t invalidated_at;	/* the generation of its last INVEPT; 0: none yet */
+	struct ept_visitor visitor;
 	struct ept_way way;
 	struct ept_ground ground;
 	struct ept_ring *ring;		/* of the vCPU that it runs; NULL: none */
@@ -101,9 +101,8 @@ struct ept {
 	struct ept_cpu *cpu[MAX_CPUS];	/* of cpus below: read, where an index would be multiplied */
 
 	/* Shootdowns: flush.c. */
-	atomic64_t generation __attribute__((aligned(64)));
+	struct ept_notice notice __attribute__((aligned(64)));
 	atomic64_t cpus_entered;		/* bit n: CPU n has been inside */
-	atomic64_t entering;			/* EPT_LOGGED while a log is by PML, else 0: pml.c */
 
 	struct ept_cpu cpus[MAX_CPUS];
 };

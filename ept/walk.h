@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) struct ept_place ept_find(const str
 static inline bool ept_knows_way(const struct ept *ept, const struct ept_cpu *cpu, gfn_t frame)
 {
 	return cpu->way.block == frame.raw / EPT_ENTRIES &&
-	       cpu->way.generation == atomic_read(&ept->generation);
+	       cpu->way.generation == atomic_read(&ept->notice.generation);
 }
 
 static inline struct ept_place ept_by_way(const struct ept_cpu *cpu, gfn_t frame)
@@ -64,7 +64,7 @@ static inline struct ept_place ept_by_way(const struct ept_cpu *cpu, gfn_t frame
 /* ept_find, and it is remembered. */
 static inline struct ept_place ept_learn_way(const struct ept *ept, struct ept_cpu *cpu, gfn_t frame)
 {
-	uint64_t generation = atomic_read(&ept->generation);	/* before the tables */
+	uint64_t generation = atomic_read(&ept->notice.generation);	/* before the tables */
 	struct ept_place at = ept_find(ept, frame);
 
 	if (at.level == LEVEL_4K)

@@ -199,7 +199,7 @@ static const struct field ept_fields[] = {
 	FIELD(struct ept, lock.readers), FIELD(struct ept, lock.writers.next),
 	FIELD(struct ept, lock.writers.serving), FIELD(struct ept, sequence),
 	FIELD(struct ept, brackets), FIELD(struct ept, bracket_start),
-	FIELD(struct ept, bracket_end), FIELD(struct ept, generation),
+	FIELD(struct ept, bracket_end), FIELD(struct ept, notice.generation),
 	FIELD(struct ept, cpus_entered),
 };
 static const struct field space_fields[] = {
@@ -243,7 +243,7 @@ static bool name_folio(const void *address, char *name, size_t bytes)
 bool world_name(const void *address, char *name, size_t bytes)
 {
 	for (unsigned i = 0; i < EXPLORE_ACTORS; i++) {
-		if (address == &world.ept->cpus[i].presence)
+		if (address == &world.ept->cpus[i].visitor.presence)
 			return snprintf(name, bytes, "ept.cpus[%u].presence", i) > 0;
 		if (address == &world.cpus[i].kicked)
 			return snprintf(name, bytes, "cpu %u kicked", i) > 0;

@@ -57,8 +57,8 @@ void soft_leave(struct soft_cpu *cpu)
 static bool is_kicked(struct soft_cpu *cpu)
 {
 	if (cpu->polls)
-		return atomic_read(&cpu->ept->generation) !=
-		       ept_this_cpu(cpu->ept)->invalidated_at;
+		return atomic_read(&cpu->ept->notice.generation) !=
+		       ept_this_cpu(cpu->ept)->visitor.invalidated_at;
 	return atomic_read(&cpu->kicked);
 }
 

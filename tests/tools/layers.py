@@ -13,7 +13,7 @@ TOP_LEVEL = {"boot", "vmx", "ept", "mm", "guest", "tests",
              "linker.ld", "Makefile", "README.md", "LICENSE", "build"}
 
 MM_PUBLIC = ["mm/base/*", "mm/mm.h", "mm/notifier.h"]
-EPT_PUBLIC = ["ept/ept.h", "ept/port.h"]
+EPT_PUBLIC = ["ept/ept.h", "ept/enter.h", "ept/port.h"]
 VMX_PUBLIC = ["vmx/vmx.h", "vmx/vm.h", "vmx/vcpu.h", "vmx/exit.h", "vmx/port.h"]
 GUEST_PUBLIC = ["guest/abi.h", "guest/load/load.h", "guest/load/text.h", "guest/machine/machine.h",
                 "guest/machine/payload.h"]

@@ -291,7 +291,7 @@ static void u10_faults_leave_frozen_entries(void **state) NOT_CHECKED
 		uint64_t mapped = stats()->mapped[0];
 
 		/* A table is dead before its slot is frozen, and that has been shot down. */
-		atomic_add(&ept->generation, 1);
+		atomic_add(&ept->notice.generation, 1);
 		assert_true(spte_is_frozen(slot_read(slot)) && !spte_present(spte_frozen()));
 		assert_int_equal(spte_frozen().bits & (SPTE_RIGHTS | SPTE_FRAME), 0);
 		for (unsigned access = ACCESS_READ; access <= ACCESS_WRITE; access++) {

@@ -212,7 +212,7 @@ static void polls(void **state)
 
 	assert_int_equal(load_on(1, 0), 3);
 	assert_int_equal(atomic_read(&cpu->kicks), kicks);
-	atomic_add(&ept->generation, 1);
+	atomic_add(&ept->notice.generation, 1);
 	assert_int_equal(load_on(1, 0), 3);
 	assert_int_equal(atomic_read(&cpu->kicks), kicks + 1);
 }
