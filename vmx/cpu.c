@@ -105,11 +105,13 @@ bool vmx_cpu_is_on(void)
 void vmx_nmi_in_host(uint64_t *rip)
 {
 	struct vmx_cpu *cpu = vmx_this_cpu();
-	uint64_t loaded = atomic_read(&cpu->loaded);
+	struct vcpu *loaded = (struct vcpu *)atomic_read(&cpu->loaded);
 
-	atomic_write(&cpu->kicked, 1);
 	if (*rip >= (uint64_t)vmx_entry_window_start && *rip < (uint64_t)vmx_entry_window_end)
 		*rip = (uint64_t)vmx_entry_abort;
-	if (!atomic_read(&cpu->moving) && loaded && loaded == atomic_read(&cpu->evict))
+	if (atomic_read(&cpu->moving) || !loaded)
+		return;			/* on no way into a guest */
+	atomic_write(&loaded->kicked, 1);
+	if ((uint64_t)loaded == atomic_read(&cpu->evict))
 		vcpu_unload(cpu);
 }

@@ -1,7 +1,7 @@
 /*
  * What vmx keeps for each CPU: VMX operation, the one vCPU whose state is in the CPU's registers,
- * and the two things that an NMI may ask for (see cpu.c). Written by its own CPU only, except
- * where another is named.
+ * and which one an NMI asks for (see cpu.c). Written by its own CPU only, except where another is
+ * named.
  */
 #ifndef VMX_CPU_H
 #define VMX_CPU_H
@@ -12,7 +12,6 @@
 struct vcpu;
 
 struct vmx_cpu {
-	atomic32_t kicked;		/* set by the NMI handler, cleared before an entry */
 	atomic32_t moving;		/* a vCPU is being loaded or unloaded here */
 	atomic64_t loaded;		/* struct vcpu *, or 0 */
 	atomic64_t evict;		/* struct vcpu * another CPU waits for; it writes this */

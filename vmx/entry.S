@@ -11,51 +11,58 @@
  *
  * (cpu.c, vmx_nmi_in_host). Inside the window the general registers become the guest's, RSP
  * never: the abort path needs no other.
+ *
+ * Only the VMCS knows whether it was launched since its VMCLEAR. The first VMRESUME says that it was
+ * not, and VMLAUNCH follows.
  */
 #include "vmx/entry.h"
 
 	.text
 
 /*
- * RDI: vCPU, RSI: this CPU's `kicked`. CF and ZF clear: the guest was entered and left. Keeps RBP and
- * RSP only: its one caller (vcpu_enter) tells the compiler.
+ * RBX: vCPU. CF clear: the guest was entered and left. Keeps RBX, RBP and RSP only: its one caller
+ * (vcpu_enter) tells the compiler.
  */
 	.global vmx_enter
 	.type vmx_enter, @function
 vmx_enter:
 	push	%rbp
-	mov	%rsp, ENTRY_HOST_STACK(%rdi)
+	push	%rbx
+	mov	%rsp, ENTRY_HOST_STACK(%rbx)
 
 	.global vmx_entry_window_start, vmx_entry_window_end, vmx_entry_abort
 vmx_entry_window_start:
-	cmpl	$0, (%rsi)
+	cmpl	$0, ENTRY_KICKED(%rbx)
 	jne	vmx_entry_abort
-	cmpb	$0, ENTRY_LAUNCHED(%rdi)	/* no instruction up to the jump writes flags */
-	mov	ENTRY_REG(0)(%rdi), %rax
-	mov	ENTRY_REG(1)(%rdi), %rcx
-	mov	ENTRY_REG(2)(%rdi), %rdx
-	mov	ENTRY_REG(3)(%rdi), %rbx
-	mov	ENTRY_REG(5)(%rdi), %rbp
-	mov	ENTRY_REG(6)(%rdi), %rsi
-	mov	ENTRY_REG(8)(%rdi), %r8
-	mov	ENTRY_REG(9)(%rdi), %r9
-	mov	ENTRY_REG(10)(%rdi), %r10
-	mov	ENTRY_REG(11)(%rdi), %r11
-	mov	ENTRY_REG(12)(%rdi), %r12
-	mov	ENTRY_REG(13)(%rdi), %r13
-	mov	ENTRY_REG(14)(%rdi), %r14
-	mov	ENTRY_REG(15)(%rdi), %r15
-	mov	ENTRY_REG(7)(%rdi), %rdi
-	je	1f
+	mov	ENTRY_REG(0)(%rbx), %rax
+	mov	ENTRY_REG(1)(%rbx), %rcx
+	mov	ENTRY_REG(2)(%rbx), %rdx
+	mov	ENTRY_REG(5)(%rbx), %rbp
+	mov	ENTRY_REG(6)(%rbx), %rsi
+	mov	ENTRY_REG(7)(%rbx), %rdi
+	mov	ENTRY_REG(8)(%rbx), %r8
+	mov	ENTRY_REG(9)(%rbx), %r9
+	mov	ENTRY_REG(10)(%rbx), %r10
+	mov	ENTRY_REG(11)(%rbx), %r11
+	mov	ENTRY_REG(12)(%rbx), %r12
+	mov	ENTRY_REG(13)(%rbx), %r13
+	mov	ENTRY_REG(14)(%rbx), %r14
+	mov	ENTRY_REG(15)(%rbx), %r15
+	mov	ENTRY_REG(3)(%rbx), %rbx
 	vmresume
-	jmp	2f			/* an NMI here retries what failed, and it fails again */
-1:	vmlaunch
+	mov	$ENTRY_ERROR_FIELD, %eax	/* it failed; an NMI from here on retries it */
+	vmread	%rax, %rax
+	cmp	$ENTRY_NOT_LAUNCHED, %eax
+	jne	vmx_entry_abort
+	mov	(%rsp), %rbx
+	mov	ENTRY_REG(0)(%rbx), %rax
+	mov	ENTRY_REG(3)(%rbx), %rbx
+	vmlaunch
 vmx_entry_window_end:
-2:	pop	%rbp			/* it failed: CF or ZF is set */
-	ret
 
 vmx_entry_abort:
 	stc
+	pop	%rbx
 	pop	%rbp
 	ret
 
@@ -84,6 +91,7 @@ vmx_exit:
 	push	%rcx
 	push	%rax
 	mov	ENTRY_HOST_STACK(%rsp), %rsp
+	pop	%rbx
 	pop	%rbp
 	ret
 	.size vmx_enter, . - vmx_enter

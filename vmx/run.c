@@ -1,16 +1,16 @@
 /*
  * Running a guest: in, out, what it was, who answers, and in again: vcpu_take_turn is the one loop.
- * Interrupts are off from before ept_enter until after ept_leave; a kick is an NMI (entry.S).
+ * Interrupts are off from before ept_enter_at until after ept_leave_at; a kick is an NMI (entry.S).
  *
  *	shootdown (ept/flush.c)			this CPU
  *	-----------------------			--------
  *						kicked = 0
- *						ept_enter: "inside"
+ *						ept_enter_at: "inside"
  *	sees "inside"
  *	port_kick: NMI			->	anywhere from here on: turned back or exits
- *						ept_leave, or ept_leave_logged
+ *						ept_leave_at, or ept_leave_logged
  *
- * A kick that comes before ept_enter may be forgotten with `kicked = 0`: whoever sent it did not
+ * A kick that comes before ept_enter_at may be forgotten with `kicked = 0`: whoever sent it did not
  * see this CPU inside and does not wait for it.
  */
 #include "vmx/caps.h"
@@ -20,7 +20,8 @@
 #include "vmx/vcpu.h"
 #include "vmx/vcpu_state.h"
 
-enum { REASON_GUEST_STATE = 33, REASON_MSR_LOADING = 34, REASON_MACHINE_CHECK = 41 };
+enum { REASON_GUEST_STATE = 33, REASON_MSR_LOADING = 34, REASON_MACHINE_CHECK = 41,
+       REASON_EPT_VIOLATION = 48 };
 
 /* On the way of every exit: the registers that entry.S uses up are then saved once only. */
 #define IN_PLACE inline __attribute__((always_inline))
@@ -28,7 +29,8 @@ enum { REASON_GUEST_STATE = 33, REASON_MSR_LOADING = 34, REASON_MACHINE_CHECK = 
 _Static_assert(offsetof(struct vcpu, regs) == ENTRY_REG(0), "entry.S");
 _Static_assert(offsetof(struct vcpu, host_stack) == ENTRY_HOST_STACK, "entry.S");
 _Static_assert(offsetof(struct vcpu, host_stack) == sizeof(struct vcpu_registers), "entry.S");
-_Static_assert(offsetof(struct vcpu, launched) == ENTRY_LAUNCHED, "entry.S");
+_Static_assert(offsetof(struct vcpu, kicked) == ENTRY_KICKED, "entry.S");
+_Static_assert(VMCS_INSTRUCTION_ERROR == ENTRY_ERROR_FIELD, "entry.S");
 
 /* ------------------------------------------------------------------ what failed */
 
@@ -113,10 +115,9 @@ static void print_failed_entry(struct vcpu *vcpu, const struct vcpu_exit *exit)
 /* The controls and the host's state are ours: that they are wrong is a bug. */
 static void print_failed_instruction(struct vcpu *vcpu)
 {
-	const char *verb = vcpu->launched ? "VMRESUME" : "VMLAUNCH";
 	uint64_t error = vmcs_instruction_error();
 
-	port_log("%s failed: %s", verb, vmcs_error_text(error));
+	port_log("VM entry failed: %s", vmcs_error_text(error));
 	if (error)
 		vcpu_print(vcpu);
 }
@@ -147,29 +148,21 @@ static __attribute__((noinline)) void leave_logged(struct vcpu *vcpu)
 		vmcs_write(VMCS_PML_INDEX, EPT_PML_LAST);
 }
 
-static IN_PLACE void leave_ept(struct vcpu *vcpu, struct ept *ept)
+/* False: the guest was not entered. */
+static IN_PLACE bool enter_once(struct vcpu *vcpu)
 {
+	enum ept_entry entry;
+	bool entered;
+
+	atomic_write(&vcpu->kicked, 0);
+	entry = ept_enter_at(&vcpu->entrance);
+	if (__builtin_expect(entry != vcpu->expected, 0))
+		prepare_entry(vcpu, entry);
+	entered = vcpu_enter(vcpu);
 	if (__builtin_expect(vcpu->logged, 0))
 		leave_logged(vcpu);
 	else
-		ept_leave(ept);
-}
-
-/* False: the guest was not entered. */
-static IN_PLACE bool enter_once(struct vcpu *vcpu, struct vmx_cpu *cpu)
-{
-	struct ept *ept = vcpu->vm->ept;
-	enum ept_entry entry = EPT_CLEAN;
-	bool entered;
-
-	atomic_write(&cpu->kicked, 0);
-	if (__builtin_expect(!!ept, 1))
-		entry = ept_enter(ept);
-	if (__builtin_expect(entry != vcpu->expected, 0))
-		prepare_entry(vcpu, entry);
-	entered = vcpu_enter(vcpu, &cpu->kicked);
-	if (__builtin_expect(!!ept, 1))
-		leave_ept(vcpu, ept);
+		ept_leave_at(&vcpu->entrance);
 	return entered;
 }
 
@@ -189,73 +182,10 @@ static void handle_nmi(void)
 	__asm__ volatile("int $2" ::: "memory");
 }
 
-/* What take_turn makes of an exit beside its kind. */
-enum { SETTLED = EXIT_KINDS, BROKEN };
-
-/* Exits of which vmx has something to do, and those that are none. */
-static __attribute__((noinline))
-unsigned settle(struct vcpu *vcpu, struct vcpu_exit *exit, uint32_t reason)
-{
-	if (exit_decode_reason(exit, reason)) {
-		print_failed_entry(vcpu, exit);
-		return exit->kind;
-	}
-	vcpu->launched = true;
-	if (exit->kind == EXIT_KICK) {
-		handle_nmi();
-		return EXIT_KICK;
-	}
-	if (exit->reason >= EXIT_ROWS || !(exit_rows[exit->reason].fields & EXIT_OURS))
-		return exit->kind;
-	vcpu_requeue_event();
-	return intercept_exit(vcpu, exit) ? (unsigned)SETTLED : exit->kind;
-}
-
-/* An entry that was none: kicked, or wrong by the host's doing. */
-static __attribute__((noinline))
-unsigned not_entered(struct vcpu *vcpu, struct vmx_cpu *cpu, struct vcpu_exit *exit)
-{
-	if (!atomic_read(&cpu->kicked)) {
-		print_failed_instruction(vcpu);
-		return BROKEN;
-	}
-	*exit = (struct vcpu_exit){ .kind = EXIT_KICK };
-	return EXIT_KICK;
-}
-
-/*
- * One entry and its exit: the kind that is to be answered, or one of the two above. Most exits are of
- * an instruction of which nothing but its length is to be known, or EPT violations.
- */
-static IN_PLACE unsigned run_once(struct vcpu *vcpu, struct vmx_cpu *cpu, struct vcpu_exit *exit)
-{
-	struct exit_row row;
-	uint32_t reason;
-
-	if (__builtin_expect(!enter_once(vcpu, cpu), 0))
-		return not_entered(vcpu, cpu, exit);
-	reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
-	if (__builtin_expect(reason >= EXIT_ROWS, 0))
-		return settle(vcpu, exit, reason);
-	row = exit_rows[reason];
-	exit->kind = (enum exit_kind)row.kind;
-	if (__builtin_expect(row.fields == EXIT_LENGTH, 1)) {
-		exit->length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
-	} else if (row.kind == EXIT_EPT_VIOLATION) {
-		exit_decode_ept_violation(exit);
-		vcpu_requeue_event();
-	} else {
-		return settle(vcpu, exit, reason);
-	}
-	exit->reason = reason;
-	vcpu->launched = true;
-	return row.kind;
-}
-
 /* Interrupts that came meanwhile, EXIT_INTERRUPT's among them, are taken before the answer. */
-static IN_PLACE void answer(struct vcpu *vcpu, struct vcpu_turn *turn, struct vcpu_exit *exit,
-			    unsigned kind)
+static IN_PLACE void answer(struct vcpu *vcpu, struct vcpu_turn *turn, struct vcpu_exit *exit)
 {
+	unsigned kind = exit->kind;
 	enum vcpu_go go;
 
 	atomic_bump(&turn->exits[kind], 1);
@@ -267,51 +197,101 @@ static IN_PLACE void answer(struct vcpu *vcpu, struct vcpu_turn *turn, struct vc
 		skip_instruction(exit->length);
 }
 
+/* Exits of which vmx has something to do, and those that are none. */
+static __attribute__((noinline))
+void settle(struct vcpu *vcpu, struct vcpu_turn *turn, uint32_t reason)
+{
+	struct vcpu_exit exit;
+
+	if (exit_decode_reason(&exit, reason)) {
+		print_failed_entry(vcpu, &exit);
+	} else if (exit.kind == EXIT_KICK) {
+		handle_nmi();
+	} else if (exit.reason < EXIT_ROWS && exit_rows[exit.reason].fields & EXIT_OURS) {
+		vcpu_requeue_event();
+		if (intercept_exit(vcpu, &exit))
+			return;
+	}
+	answer(vcpu, turn, &exit);
+}
+
+/* An entry that was none: kicked, or wrong by the host's doing, which is false. */
+static __attribute__((noinline)) bool turn_back(struct vcpu *vcpu, struct vcpu_turn *turn)
+{
+	struct vcpu_exit exit = { .kind = EXIT_KICK };
+
+	if (!atomic_read(&vcpu->kicked)) {
+		print_failed_instruction(vcpu);
+		return false;
+	}
+	answer(vcpu, turn, &exit);
+	return true;
+}
+
+/*
+ * One entry, its exit and the answer. False: the VMCS is wrong by the host's doing. Most exits are of an
+ * instruction of which nothing but its length is to be known, or EPT violations.
+ */
+static IN_PLACE bool run_once(struct vcpu *vcpu, struct vcpu_turn *turn)
+{
+	struct vcpu_exit exit;
+	uint64_t reason;
+
+	if (__builtin_expect(!enter_once(vcpu), 0))
+		return turn_back(vcpu, turn);
+	reason = vmcs_read(VMCS_EXIT_REASON);
+	if (__builtin_expect(reason < EXIT_ROWS && exit_rows[reason].fields == EXIT_LENGTH, 1)) {
+		exit.length = (uint32_t)vmcs_read(VMCS_EXIT_LENGTH);
+	} else if (reason == REASON_EPT_VIOLATION) {
+		exit_decode_ept_violation(&exit);
+		vcpu_requeue_event();
+	} else {
+		settle(vcpu, turn, (uint32_t)reason);
+		return true;
+	}
+	exit.reason = (uint32_t)reason;
+	exit.kind = (enum exit_kind)exit_rows[reason].kind;
+	answer(vcpu, turn, &exit);
+	return true;
+}
+
 /* ------------------------------------------------------------------ a turn */
 
-/* TSC ticks until then; none, or less, when it is past. */
-static IN_PLACE int64_t left_until(struct vcpu_turn *turn)
+/* TSC ticks until then; 0 when it is past. */
+static IN_PLACE uint64_t left_until(struct vcpu_turn *turn)
 {
-	uint64_t now = insn_rdtsc();
+	uint64_t now = insn_rdtsc(), until = atomic_read(&turn->until);
 
-	return (int64_t)(atomic_read(&turn->until) - now);
+	return __builtin_expect(now < until, 1) ? until - now : 0;
 }
 
 /* SDM "VMX-Preemption Timer". The time that answers take is the guest's, too. */
-static IN_PLACE void set_timer(int64_t ticks)
+static IN_PLACE void set_timer(uint64_t ticks)
 {
-	vmcs_write(VMCS_TIMER, (uint64_t)ticks >> vmx_caps.timer_shift);
+	vmcs_write(VMCS_TIMER, ticks >> vmx_caps.timer_shift);
 }
 
-/* Interrupts are off. False: the VMCS is wrong by the host's doing. */
+/* Interrupts are off, the vCPU is loaded. False: the VMCS is wrong by the host's doing. */
 static bool take_turn(struct vcpu *vcpu, struct vcpu_turn *turn)
 {
-	struct vmx_cpu *cpu = vmx_this_cpu();
-	struct vcpu_exit exit;
-	int64_t left;
+	uint64_t left;
 
-	vcpu_load(vcpu);
 	vcpu_turn_until(turn, insn_rdtsc() + vcpu->slice);
 	left = left_until(turn);
-	set_timer(left > 0 ? left : 0);
-	for (;;) {
-		unsigned kind = run_once(vcpu, cpu, &exit);
-
-		if (__builtin_expect(kind < EXIT_KINDS, 1))
-			answer(vcpu, turn, &exit, kind);
-		else if (kind == BROKEN)
+	do {
+		set_timer(left);
+		if (!run_once(vcpu, turn))
 			return false;
 		left = left_until(turn);
-		if (__builtin_expect(left <= 0, 0))
-			return true;
-		set_timer(left);
-	}
+	} while (left);
+	return true;
 }
 
 void vcpu_take_turn(struct vcpu *vcpu, struct vcpu_turn *turn)
 {
 	uint64_t flags = insn_irq_save();
 
+	vcpu_load(vcpu);
 	if (!take_turn(vcpu, turn))
 		port_panic("the VM entry above can't have failed by the guest's doing");
 	insn_irq_restore(flags);
@@ -340,6 +320,7 @@ static bool run(struct vcpu *vcpu, uint64_t ticks, struct vcpu_exit *out)
 	do {
 		*out = (struct vcpu_exit){ .kind = EXIT_TIMER };
 		atomic_write(&one.turn.until, end);
+		vcpu_load(vcpu);
 		entered = take_turn(vcpu, &one.turn);
 	} while (entered && out->kind == EXIT_TIMER && insn_rdtsc() < end);
 	insn_irq_restore(flags);

@@ -136,7 +136,6 @@ void vcpu_unload(struct vmx_cpu *cpu)
 		return;
 	registers_save(vcpu);
 	vmcs_clear(ptr_to_hpa(vcpu->vmcs));
-	vcpu->launched = false;
 	atomic_write(&cpu->loaded, 0);
 	atomic_write(&vcpu->cpu, CPU_NONE);	/* read by release_elsewhere */
 }
@@ -166,8 +165,12 @@ static void arrive(struct vcpu *vcpu, unsigned here)
 	write_host_state();
 	vcpu->host_cpu = here;
 	vcpu->expected = EXPECT_NOTHING;
-	if (!vcpu->vm->ept)
-		vmx_invept(vcpu->vm->eptp);	/* with an ept, ept_enter says when */
+	if (vcpu->vm->ept) {
+		vcpu->entrance = ept_entrance(vcpu->vm->ept);
+	} else {
+		vcpu->entrance = (struct ept_entrance){ &vcpu->nobody.notice, &vcpu->nobody.visitor };
+		vmx_invept(vcpu->vm->eptp);	/* with an ept, the entry says when */
+	}
 }
 
 void vcpu_load_slowly(struct vcpu *vcpu)

@@ -6,6 +6,7 @@
 #ifndef VMX_VCPU_STATE_H
 #define VMX_VCPU_STATE_H
 
+#include "ept/enter.h"
 #include "mm/base/atomic.h"
 #include "vmx/cpu.h"
 #include "vmx/vcpu.h"
@@ -21,20 +22,22 @@ struct vcpu {
 	/* entry.S: */
 	struct vcpu_registers regs;
 	uint64_t host_stack;
-	bool launched;
+	atomic32_t kicked;		/* by the NMI handler of its CPU; cleared before an entry */
 
-	struct vm *vm;
 	atomic32_t cpu;			/* where it is loaded, or CPU_NONE */
 	unsigned host_cpu;		/* its host state is in the VMCS, its TLB knows the VPID */
+	struct ept_entrance entrance;	/* of that CPU; of a raw VM, to its own `nobody` */
 	enum ept_entry logged;		/* EPT_LOGGED: runs with page-modification logging; or 0 */
 	enum ept_entry expected;	/* if ept_enter says so, nothing is to be done: as `logged`, or */
 #define EXPECT_NOTHING ((enum ept_entry)~0)	/* INVVPID before the next entry */
+	struct vm *vm;
 	uint16_t vpid;
 	uint32_t primary;		/* what the field holds: saves the VMREAD */
 	uint64_t slice;			/* TSC ticks the guest may keep host interrupts waiting */
 	uint64_t cr2, dr[4], dr6, xcr0, msrs[GUEST_MSRS];	/* while it is not loaded */
 	void *vmcs, *fpu;
 	const uint64_t *pml;		/* what the processor lists; empty outside the guest */
+	struct { struct ept_notice notice; struct ept_visitor visitor; } nobody;
 };
 
 struct vm {
@@ -80,9 +83,10 @@ enum { BLOCKING_STI = 1, BLOCKING_MOV_SS = 2, BLOCKING_NMI = 8 };
  */
 static inline void skip_instruction(uint32_t length)
 {
-	uint64_t old = vmcs_read(VMCS_GUEST_RIP), next = old + length, blocking;
+	uint64_t next = vmcs_read(VMCS_GUEST_RIP) + length, blocking;
 
-	if (__builtin_expect(!!((old ^ next) >> 32), 0) && !(vmcs_read(VMCS_GUEST_CS_ACCESS) & 1 << 13))
+	if (__builtin_expect((uint32_t)next < length, 0) &&
+	    !(vmcs_read(VMCS_GUEST_CS_ACCESS) & 1 << 13))
 		next &= UINT32_MAX;
 	vmcs_write(VMCS_GUEST_RIP, next);
 	blocking = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
@@ -102,15 +106,15 @@ static inline void vcpu_load(struct vcpu *vcpu)
 		vcpu_load_slowly(vcpu);
 }
 /*
- * Into the guest and back, interrupts off, the vCPU loaded. False: it was not entered, since this CPU is
+ * Into the guest and back, interrupts off, the vCPU loaded. False: it was not entered, since it is
  * `kicked`, or by the VM-instruction error that the VMCS has.
  */
-static inline bool vcpu_enter(struct vcpu *vcpu, atomic32_t *kicked)
+static inline bool vcpu_enter(struct vcpu *vcpu)
 {
-	__asm__ volatile goto("call vmx_enter; jna %l[not_entered]"
-		     : "+D"(vcpu), "+S"(kicked)
-		     :: "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-			"r15", "cc", "memory" : not_entered);
+	__asm__ volatile goto("call vmx_enter; jc %l[not_entered]"
+		     :: "b"(vcpu)
+		     : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+		       "r14", "r15", "cc", "memory" : not_entered);
 	return true;
 not_entered:
 	return false;

@@ -185,17 +185,16 @@ BOOT_TEST("vmx/kick", NEEDS_VMX | NEEDS_TWO_CPUS)
 BOOT_TEST("vmx/kick_before_entry", NEEDS_VMX)
 {
 	struct box box;
-	struct vmx_cpu *cpu = vmx_this_cpu();
 	uint64_t rip;
 
 	box_create(&box, BOX_PLAIN);
 	box_start(&box, BOX_LONG, SNIPPET(count));
 	vcpu_load(box.vcpu);
 	for (unsigned i = 0; i < 10; i++) {
-		atomic_write(&cpu->kicked, 0);
+		atomic_write(&box.vcpu->kicked, 0);
 		port_send_nmi(port_cpu());
-		await(atomic_read(&cpu->kicked));
-		expect(!vcpu_enter(box.vcpu, &cpu->kicked));
+		await(atomic_read(&box.vcpu->kicked));
+		expect(!vcpu_enter(box.vcpu));
 	}
 	expect_equal(*box_word(&box, BOX_WORDS), 0);
 
@@ -231,22 +230,20 @@ static enum task_result aim_step(struct task *task)
 {
 	struct aim *aim = container_of(task, struct aim, task);
 	struct vcpu *vcpu = aim->box->vcpu;
-	struct vmx_cpu *cpu = vmx_this_cpu();
 
 	vcpu_load(vcpu);
 	vmcs_write(VMCS_TIMER, 50000 >> vmx_caps.timer_shift);
 	for (unsigned i = 1; i <= AIMED; i++) {
 		struct vcpu_exit exit;
 
-		atomic_write(&cpu->kicked, 0);
+		atomic_write(&vcpu->kicked, 0);
 		atomic_write(&aim->round, i);
 		for (unsigned spin = 0; spin < i % 100; spin++)
 			__asm__ volatile("" ::: "memory");
-		if (!vcpu_enter(vcpu, &cpu->kicked)) {
+		if (!vcpu_enter(vcpu)) {
 			aim->turned_back++;
 			continue;
 		}
-		vcpu->launched = true;
 		if (!exit_decode(&exit) && exit.kind == EXIT_KICK)
 			aim->exited++;
 		else
