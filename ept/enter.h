@@ -1,6 +1,6 @@
 /*
- * ept_enter and ept_leave for a CPU that does both with every exit: it finds its words once, and the
- * rest is inline. flush.c has the argument why no shootdown is missed.
+ * ept_enter and ept_leave for a CPU that does both with every exit: it finds its words once, and
+ * the rest is inline. flush.c has the argument why no shootdown is missed.
  */
 #ifndef EPT_ENTER_H
 #define EPT_ENTER_H
@@ -31,7 +31,8 @@ MUST_USE enum ept_entry ept_enter_anew(const struct ept_entrance *at, uint64_t g
 				       enum ept_entry entry);
 
 /* `outside`, `inside`: what the CPU's presence says. */
-MUST_USE static inline enum ept_entry ept_enter_from(const struct ept_entrance *at, uint64_t outside)
+MUST_USE static inline
+enum ept_entry ept_enter_from(const struct ept_entrance *at, uint64_t outside)
 {
 	struct ept_visitor *cpu = at->visitor;
 	struct ept_notice *notice = at->notice;

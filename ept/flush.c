@@ -1,7 +1,7 @@
 /*
  * Shootdowns: how the host takes memory back although processors remember where it was. ept_enter
- * and ept_leave are called by the CPU side around the guest, or their inline forms (enter.h), flush_settle
- * by whoever took entries away, under ept->lock, by several at a time.
+ * and ept_leave, or their inline forms (enter.h), are called by the CPU side around the guest,
+ * flush_settle by whoever took entries away, under ept->lock, by several at a time.
  *
  * One word, `generation`, counts shootdowns. Each CPU has a word that only it writes:
  *

@@ -40,7 +40,8 @@ enum { WALKING = 2 };	/* of a CPU's presence, as EPT_IN_GUEST is (flush.c) */
  */
 static inline void walk_enter(struct ept *ept, struct ept_cpu *cpu)
 {
-	uint64_t presence = atomic_read_relaxed(&cpu->visitor.presence);	/* relaxed: the only writer */
+	/* Relaxed: this CPU is the only writer. */
+	uint64_t presence = atomic_read_relaxed(&cpu->visitor.presence);
 
 	/* Neither inside nor walking so far: nobody looks at this CPU yet. */
 	if (!presence)

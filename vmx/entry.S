@@ -12,8 +12,8 @@
  * (cpu.c, vmx_nmi_in_host). Inside the window the general registers become the guest's, RSP
  * never: the abort path needs no other.
  *
- * Only the VMCS knows whether it was launched since its VMCLEAR. The first VMRESUME says that it was
- * not, and VMLAUNCH follows.
+ * Only the VMCS knows whether it was launched since its VMCLEAR. The first VMRESUME says that it
+ * was not, and VMLAUNCH follows.
  */
 #include "vmx/entry.h"
 

@@ -229,8 +229,8 @@ static __attribute__((noinline)) bool turn_back(struct vcpu *vcpu, struct vcpu_t
 }
 
 /*
- * One entry, its exit and the answer. False: the VMCS is wrong by the host's doing. Most exits are of an
- * instruction of which nothing but its length is to be known, or EPT violations.
+ * One entry, its exit and the answer. False: the VMCS is wrong by the host's doing. Most exits are
+ * of an instruction of which nothing but its length is to be known, or EPT violations.
  */
 static IN_PLACE bool run_once(struct vcpu *vcpu, struct vcpu_turn *turn)
 {

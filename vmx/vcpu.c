@@ -168,7 +168,8 @@ static void arrive(struct vcpu *vcpu, unsigned here)
 	if (vcpu->vm->ept) {
 		vcpu->entrance = ept_entrance(vcpu->vm->ept);
 	} else {
-		vcpu->entrance = (struct ept_entrance){ &vcpu->nobody.notice, &vcpu->nobody.visitor };
+		vcpu->entrance = (struct ept_entrance){ &vcpu->nobody.notice,
+							&vcpu->nobody.visitor };
 		vmx_invept(vcpu->vm->eptp);	/* with an ept, the entry says when */
 	}
 }

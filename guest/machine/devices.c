@@ -9,7 +9,7 @@
 
 enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_COM1 = 4, IRQ_CLOCK = 8 };
 
-/* The console's input is asked for so often. Emulated, ticks are instructions: not for each few of them. */
+/* The console's input is asked for so often, but emulated, with ticks for instructions, less. */
 #define LOOK_NS    UINT64_C(10000000)
 #define LOOK_TICKS UINT64_C(100000)
 

@@ -83,7 +83,7 @@ struct machine {
 	/* vCPU 0 looks at the devices when one of these says so. Who sets the first makes it look up. */
 	atomic32_t attention;
 	atomic64_t next_look;			/* TSC */
-	uint64_t look_ns;			/* the console's input is asked for at least so often */
+	uint64_t look_ns;			/* the console's input is asked for so often */
 	atomic32_t interrupt_pending;		/* the PIC wants vCPU 0 */
 
 	spinlock_t lock;			/* guards the rest, up to cpu */
