@@ -129,6 +129,8 @@ HOST_OBJECTS := $(HOSTED:%=$(BUILD)/host/%.o)
 $(BUILD)/host/%.o: % Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
+# The tests' own code compiles in half the time, and is better to debug; what they test is as before.
+$(BUILD)/host/tests/unit/%.o: HOST_CFLAGS += -Og
 $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.c.o $(HOST_OBJECTS)
 	@mkdir -p $(@D)
 	@$(CC) -no-pie -fsanitize=address,undefined -o $@ $^ -lcmocka -lpthread
@@ -159,7 +161,7 @@ $(BUILD)/clang/host/%.read: % Makefile
 	@touch $@
 
 .PHONY: checks objects clang-objects unit layers globals rot
-# What runs long, alone, or waits goes first: compilers keep the other processors busy meanwhile.
+# Of what is ready, what runs long or waits goes first, so that none is left alone at the end.
 checks: $(BUILD)/explore/selftest.passed $(BUILD)/tools.passed layers rot unit objects \
 	    clang-objects globals $(BUILD)/explore/explore $(BUILD)/bench/step $(BUILD)/bench/work
 objects: $(IMAGE_OBJECTS)

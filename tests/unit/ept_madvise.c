@@ -55,7 +55,7 @@ struct bill {
 
 static struct bill bill_of(unsigned options)
 {
-	struct ept_stats before = *stats(), advised, end;
+	struct ept_stats before = *stats(), advised;
 	uint64_t brackets = host_read_count(arena.host, HOST_BRACKETS);
 	uint64_t flushes = host_read_count(arena.host, HOST_TLB_FLUSHES);
 	struct bill bill;
@@ -68,16 +68,17 @@ static struct bill bill_of(unsigned options)
 	for (uint64_t i = 0; i < PAGES; i++)
 		assert_int_equal(load_on(1, i * PAGE_SIZE), 10 + i);
 	store_all(10);
-	end = *stats();
+	const struct ept_stats *end = stats();
+
 	bill.zapped = advised.zapped[0] - before.zapped[0];
 	bill.made_read_only = advised.made_read_only - before.made_read_only;
 	bill.shootdowns = advised.flushes - before.flushes;
 	bill.kicks = advised.kicks - before.kicks;
-	bill.read_faults = end.faults[0] - advised.faults[0];
-	bill.write_faults = end.faults[1] - advised.faults[1];
-	bill.mapped = end.mapped[0] - advised.mapped[0];
-	bill.made_writable = end.made_writable - advised.made_writable;
-	bill.later_shootdowns = end.flushes - advised.flushes;
+	bill.read_faults = end->faults[0] - advised.faults[0];
+	bill.write_faults = end->faults[1] - advised.faults[1];
+	bill.mapped = end->mapped[0] - advised.mapped[0];
+	bill.made_writable = end->made_writable - advised.made_writable;
+	bill.later_shootdowns = end->flushes - advised.flushes;
 	return bill;
 }
 
