@@ -17,7 +17,7 @@ struct benchmark {
 	void (*setup)(struct host *host);	/* NULL: nothing to do. Not measured */
 	void (*before)(struct host *host);	/* the same, before each run of the body */
 	void (*body)(struct host *host);	/* leaves things as it, or `before`, finds them */
-	void (*besides)(struct host *host);	/* what of the body is not to count; NULL: calling it */
+	void (*besides)(struct host *host);	/* what does not count; NULL: the call */
 	void (*end)(struct host *host);		/* gives all pages back */
 	unsigned operations;			/* in one run of the body; 0: one */
 	unsigned target;			/* instructions an operation, at most; 0: none */

@@ -2,8 +2,8 @@
  * Hosted: the workloads on the soft CPU, by each policy. Counts, not instructions: nothing is
  * stepped through.
  *
- *	work [PAGES]	`# work NAME: words`, and `# stat NAME_POLICY_COUNT VALUE UNIT` lines; headlines
- *			have pages of their own
+ *	work [PAGES]	`# work NAME: words`, and `# stat NAME_POLICY_COUNT VALUE UNIT` lines;
+ *			headlines have pages of their own
  */
 #include <stdio.h>
 #include <stdlib.h>

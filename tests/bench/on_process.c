@@ -77,7 +77,7 @@ static void fault_in_all(struct host *host)
 static void fill_all(struct host *host)
 {
 	static char page[PAGE_SIZE];
-	static uint64_t bytes = PAGE_SIZE;	/* no constant to the compiler: it calls memset, as mm does */
+	static uint64_t bytes = PAGE_SIZE;	/* no constant: memset is called, as by mm */
 
 	(void)host;
 	__asm__("" : "+m"(bytes));

@@ -20,7 +20,7 @@ enum work_count {
 	WORK_FLUSHES, WORK_BRACKETS,	/* of its EPT */
 	WORK_SLOW_LOOKUPS,		/* that the host could not answer by a walk */
 	WORK_CLEANED,			/* entries of the host's that lost D and stayed */
-	WORK_TICKS,			/* of the TSC, all in: guest, host, exits. 0: not measured */
+	WORK_TICKS,			/* of the TSC: guest, host and exits; 0: not measured */
 	WORK_IDLE,			/* pages that the host takes for unused, where it asked */
 	WORK_COUNTS
 };
@@ -67,7 +67,7 @@ enum { HEADLINE_PAGES = 1 << ORDER_1G };
 struct work_place {
 	const struct guest_kind *kind;
 	struct host *host;
-	uint64_t pages;			/* of the guest's memory, but for headlines. A multiple of 512 */
+	uint64_t pages;			/* of the guest, but for headlines. A multiple of 512 */
 	uint64_t (*now)(void);		/* the TSC; NULL: ticks would mean nothing */
 };
 

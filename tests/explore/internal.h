@@ -189,7 +189,7 @@ struct plan {
 	size_t given_bytes;
 	uint64_t most;			/* transitions; more is a TIMEOUT */
 	unsigned part, parts;		/* of a search: the part-th, from 0, of so many; 0 is one */
-	void (*terminal)(void);		/* at the end of each execution, for the engines' own tests */
+	void (*terminal)(void);		/* at each execution's end, for the engines' own tests */
 	void (*progress)(uint64_t transitions, uint64_t states);
 };
 

@@ -8,7 +8,7 @@
  */
 #include "tests/explore/world.h"
 
-enum { STOOD, BY_CPU, WORDS = 3 };	/* of the page: what stood there before, then one of each CPU */
+enum { STOOD, BY_CPU, WORDS = 3 };	/* of the page: what stood there, then one for each CPU */
 
 static struct {
 	struct log_options log;

@@ -21,7 +21,8 @@ explore_switch:
 	pop	%rbp
 	ret
 
-# explore_forget(uint64_t result): clears what calls that have returned left below the caller's frame.
+# explore_forget(uint64_t result): clears what calls that have returned left below the caller's
+# frame.
 
 	.globl	explore_forget
 	.type	explore_forget, @function

@@ -1,4 +1,4 @@
-"""Every named mutant's line still stands in its file: part of `make check`, since it costs nothing."""
+"""Every named mutant's line still stands in its file: part of `make check`, as it costs nothing."""
 import sys
 
 from mutant import Rotten, mutated

@@ -1,4 +1,4 @@
-"""The named mutants of pages that several processes have: fork, mremap, KSM, change_pte. As named.py's."""
+"""Mutants of pages that several processes have: part of the named list (named.py)."""
 from mutant import Mutant
 
 FORKED, MOVED, MERGED, CHANGED = "unit/mm_fork:", "unit/mm_move:", "unit/mm_ksm:", "unit/ept_change:"

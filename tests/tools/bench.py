@@ -1,15 +1,15 @@
 """`make bench`: what paths and policies cost, hosted and in the image; build/bench.json.
 
-	bench.py --check	judges PAYLOAD and run.py's variables: 0, or 2 after one line for each error
+	bench.py --check	judges PAYLOAD and run.py's variables: 0, or 2 after a line for each error
 	bench.py --needs	prints the purposes that setup.sh must prepare
 	bench.py		step through them here, run the image's `bench`, print, write
-	bench.py --smoke	does stepping work, is what would be written well-formed; no word if so
+	bench.py --smoke	does stepping work, is what would be written well-formed; silent if so
 
-Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's from
-`# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
-the TSC is an instruction. PAYLOAD names a flat payload to run there instead of the built-in one. Then
-faults on two CPUs at a time, on Bochs and on QEMU. Then workloads, by policy (bench_work.py): the image's, and hosted ones
-where it has none.
+Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's
+from `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
+the TSC is an instruction. PAYLOAD names a flat payload to run there instead of the built-in one.
+Then faults on two CPUs at a time, on Bochs and on QEMU. Then workloads, by policy (bench_work.py):
+the image's, and hosted ones where it has none.
 """
 import json
 import os
@@ -201,8 +201,8 @@ def revision() -> str:
 
 
 def document(small: dict, large: dict, image: dict, work: dict, engine: str) -> dict:
-    """bench.json: the image's figures by their names, hosted ones by names of their own; but what the
-    image has no memory for (1 GiB in one piece) is hosted."""
+    """bench.json: the image's figures by their names, hosted ones by names of their own; but what
+    the image has no memory for (1 GiB in one piece) is hosted."""
     named = {name: figure for name, figure in work.items() if name.startswith("headline_")}
     named.update(image)
     for prefix, figures in (("hosted_", small), ("hosted_64g_", large), ("hosted_", work)):

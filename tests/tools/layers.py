@@ -106,9 +106,10 @@ def shared_word_errors(root: Path, file: Path) -> list:
 
 
 def pfn_errors(root: Path, file: Path) -> list:
-    """S93: ept/ offers nobody a folio's mark by a frame's number: whoever marks holds the page, or is told.
+    """S93: ept/ offers nobody a folio's mark by a frame's number.
 
-    Nor does any function of its public headers take a frame of the host's.
+    Whoever marks holds the page, or is told. Nor does any function of its public headers take a
+    frame of the host's.
     """
     if file.parts[0] != "ept" or file.suffix != ".h":
         return []

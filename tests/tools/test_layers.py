@@ -44,7 +44,7 @@ class LayersTest(unittest.TestCase):
                                          boot__b_dot_c='# include "ept/walk.h"\n')), 2)
 
     def test_s18_one_door_from_ept_to_mm(self):
-        """S18: the secondary MMU asks mm/mm.h, and is told by mm/notifier.h; nothing else of mm/."""
+        """S18: the secondary MMU asks mm/mm.h, and is told by mm/notifier.h; no more of mm/."""
         for header in ("mm", "notifier"):
             self.assertEqual(self.errors(ept__a_dot_c=f'#include "mm/{header}.h"\n'), [])
         root = Path(layers.__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ class LayersTest(unittest.TestCase):
                                          '#include "guest/abi.h"\n')), 1)
 
     def test_s93_no_marks_by_frame(self):
-        """S93: ept/'s headers have no kvm_{set,release}_pfn_{accessed,dirty}; one that is added is seen."""
+        """S93: ept/ has no kvm_{set,release}_pfn_{accessed,dirty}; one that comes is seen."""
         for name in ("ept_set_pfn_dirty", "ept_set_pfn_accessed", "ept_release_pfn_dirty",
                      "ept_release_pfn_clean", "ept_use"):
             found = self.errors(ept__ept_dot_h=f"void ept_destroy(struct ept *ept);\n"

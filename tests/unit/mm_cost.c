@@ -5,9 +5,9 @@
  * Sixteen pages that the guest has stored to; the operation; the guest uses them all again. The
  * table is printed; every figure in it is expected.
  *
- *	brackets	told to listeners		primary		flushes of processes' translations
+ *	brackets	told to listeners		primary		flushes of processes' TLBs
  *	shootdowns	of the guest's translations	zapped		leaves that the guest lost
- *	again		EPT faults until the guest has all of it again; and host faults, brackets for it
+ *	again		EPT faults until the guest has all of it again; host faults, brackets for it
  */
 #include "mm/lru.h"
 #include "mm/store.h"

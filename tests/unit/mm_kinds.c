@@ -86,7 +86,7 @@ static void counted_frames_have_references(void **state)
 	folio_get(arena.host, block);
 	unmap(BASE, 4 * PAGE_SIZE);
 	assert_int_equal(folio_refcount(arena.host, block), 1);
-	assert_true(folio_dirty(arena.host, block));	/* not anonymous: the entry's D is passed on */
+	assert_true(folio_dirty(arena.host, block));	/* not anonymous: its D is passed on */
 	folio_put(arena.host, block);
 }
 

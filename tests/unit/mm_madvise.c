@@ -293,7 +293,7 @@ static void do_merge(void)
 static void do_protect(void)
 {
 	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
-	assert_true(pte_dirty(pte_at(BASE)));	/* D stays: nothing to tell, and told all the same */
+	assert_true(pte_dirty(pte_at(BASE)));	/* D stays, and it is told all the same */
 }
 
 static const struct taker {

@@ -27,7 +27,7 @@ enum { UNMAPPED = -1 };
 static int rights[PAGES];			/* an enum protection, or UNMAPPED */
 static uint8_t content[BYTES];
 static uint64_t lent[PAGES];			/* what a listener maps: frame + 1, or 0 */
-static bool written[PAGES];			/* since soft dirty was cleared, and not lost since */
+static bool written[PAGES];			/* since soft dirty was cleared, and not lost */
 static uint64_t brackets;
 static uint8_t buffer[64 * PAGE_SIZE];
 

@@ -328,7 +328,7 @@ static void kept_while_somebody_needs_it(void **state)
 	assert_int_equal(reclaim_one(frame), 0);
 	assert_int_equal(stats().dirty, 1);
 	ram_store_set_faults(store, (struct store_faults){ .piece = 512 });
-	assert_int_equal(file_sync(file), STATUS_OK);	/* and nothing had failed for the file's user */
+	assert_int_equal(file_sync(file), STATUS_OK);	/* nothing had failed for the user */
 	assert_int_equal(reclaim_one(frame), 1);
 	assert_int_equal(get(BASE), 3);
 	expect_lists(0, 0, 0, 0, 1);
