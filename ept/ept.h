@@ -123,7 +123,8 @@ MUST_USE enum status ept_region_find(struct ept *ept, gfn_t frame, struct region
 
 /*
  * Guest memory as a device's DMA would see it; crosses regions. STATUS_NOT_FOUND in a hole,
- * STATUS_NO_ACCESS for a write to a read-only region; what lies before it has been copied then.
+ * STATUS_NO_ACCESS for a write to a read-only region, STATUS_UNSUPPORTED for one where stores are
+ * logged by LOG_RING_ONLY; what lies before it has been copied then.
  */
 MUST_USE enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t bytes);
 MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes);
@@ -137,8 +138,10 @@ MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from
  *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at all
  *	RING		as WRITE_PROTECT, and the fault lists the page in its vCPU's ring
  *	PML		leaves of 4 KiB lose D; the processor lists the pages where it sets it again
+ *	RING_ONLY	as RING, and nothing else notes pages: there is no bitmap. A store that its
+ *			vCPU's ring has no room for is not made: FAULT_RING_FULL. Nor is a device's
  */
-enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING, LOG_PML };
+enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING, LOG_PML, LOG_RING_ONLY };
 
 struct log_options {
 	enum log_kind kind;
@@ -151,8 +154,10 @@ struct log_options {
  * From now on, the stores to the region that starts there are logged; on return no processor can
  * store without a trace. Leaves are of 4 KiB from then on: those that are larger are split, as far
  * as there is memory for tables; the rest when they are stored to. STATUS_NOT_FOUND;
- * STATUS_EXISTS: it is logged; STATUS_UNSUPPORTED: the processor has no D, or no PML;
- * STATUS_NO_MEMORY. Takes ept->lock.
+ * STATUS_EXISTS: it is logged; STATUS_UNSUPPORTED: the processor has no D, or no PML, or RING_ONLY
+ * is to be manual or initially set; STATUS_NO_MEMORY. Takes ept->lock. By RING_ONLY it waits, with
+ * no lock held, until each ept_write_guest from before has returned: what that has stored is in
+ * what is read after. So the caller holds nothing that those take.
  */
 MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options);
 /*
@@ -165,14 +170,15 @@ MUST_USE enum status ept_log_disable(struct ept *ept, gfn_t start);
  * whole words. Each is clean again, and the next store to it is logged anew, unless the log is
  * manual. A store is in this harvest or in the next one; which are in it is certain for vCPUs that
  * are out of the guest and of ept_fault; by PML, for those inside, too, as of this call: they are
- * kicked. STATUS_NOT_FOUND. Takes ept->lock. Linux: KVM_GET_DIRTY_LOG.
+ * kicked. STATUS_NOT_FOUND; STATUS_UNSUPPORTED: by RING_ONLY, and `words` stay. Takes ept->lock.
+ * Linux: KVM_GET_DIRTY_LOG.
  */
 MUST_USE enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words);
 /*
  * Of a manual log: the pages of [first, first + pages) that have a bit in `words` (bit 0: page
  * `first`) are clean from now on. `first` is a multiple of 64, `pages` as well or up to the
- * region's end, else STATUS_BAD_RANGE. STATUS_NOT_FOUND: no log, or no manual one. Linux:
- * KVM_CLEAR_DIRTY_LOG.
+ * region's end, else STATUS_BAD_RANGE. STATUS_NOT_FOUND: no log, or no manual one;
+ * STATUS_UNSUPPORTED: by RING_ONLY. Linux: KVM_CLEAR_DIRTY_LOG.
  */
 MUST_USE enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t pages,
 				   const uint64_t *words);
@@ -180,21 +186,23 @@ MUST_USE enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first,
 /* ---------------------------------- rings */
 
 /*
- * Where LOG_RING lists what one vCPU stores to. `entries`: a power of two, else STATUS_BAD_RANGE.
- * STATUS_NO_MEMORY. Destroyed when no CPU uses it. Linux: KVM_CAP_DIRTY_LOG_RING.
+ * Where LOG_RING and LOG_RING_ONLY list what one vCPU stores to. `entries`: a power of two, else
+ * STATUS_BAD_RANGE. STATUS_NO_MEMORY. Destroyed when no CPU uses it. Linux:
+ * KVM_CAP_DIRTY_LOG_RING, with KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP and without.
  */
 struct ept_ring;
 enum { EPT_RING_LEAST = 64, EPT_RING_MOST = 65536, EPT_RING_RESERVE = 16 };
 MUST_USE enum status ept_ring_create(struct ept *ept, unsigned entries, struct ept_ring **out);
 void ept_ring_destroy(struct ept *ept, struct ept_ring *ring);
 /*
- * What this CPU's faults let a guest store to is listed there from now on; NULL: in the bitmaps.
- * Outside the guest; one CPU uses a ring at a time.
+ * What this CPU's faults let a guest store to is listed there from now on; NULL: in the bitmaps, and
+ * where there is none its guest stores to nothing. Outside the guest; one CPU uses a ring at a time.
  */
 void ept_ring_use(struct ept *ept, struct ept_ring *ring);
 /*
  * It has room for EPT_RING_RESERVE pages or less: its vCPU should wait until it is reset. One that
- * goes on loses nothing: what a full ring has no room for is in the bitmap.
+ * goes on loses nothing: what a full ring has no room for is in the bitmap, or not stored
+ * (FAULT_RING_FULL).
  */
 bool ept_ring_is_full(const struct ept_ring *ring);
 /*
@@ -216,6 +224,8 @@ enum fault_result {
 	FAULT_NO_HOST,			/* the host has no mapping behind it, or fewer rights */
 	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
 	FAULT_MISCONFIGURED,		/* an entry there is none that a processor can use: our fault */
+	FAULT_RING_FULL,		/* the store can be listed nowhere, and is not made: reset
+					   the vCPU's ring, then enter again. By LOG_RING_ONLY */
 };
 
 /*

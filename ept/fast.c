@@ -45,9 +45,13 @@ static inline spte_t allowing(spte_t old, enum access access)
 	return (spte_t){ old.bits | given(old, access, SPTE_W) };
 }
 
-/* FAULT_RETRY: the leaf changed meanwhile; FAULT_NO_HOST: it is for the slow way. */
+/*
+ * FAULT_RETRY: the leaf changed meanwhile, or this takes longer than `at_once`; FAULT_NO_HOST: it is
+ * for the slow way.
+ */
 static inline __attribute__((always_inline)) enum fault_result
-try_leaf(struct ept *ept, struct ept_cpu *cpu, struct ept_place at, gfn_t frame, enum access access)
+try_leaf(struct ept *ept, struct ept_cpu *cpu, struct ept_place at, gfn_t frame, enum access access,
+	 bool at_once)
 {
 	struct ept_log *log = NULL;
 
@@ -65,6 +69,13 @@ try_leaf(struct ept *ept, struct ept_cpu *cpu, struct ept_place at, gfn_t frame,
 	/* One page is stored to, not all of the leaf: the slow way splits it. */
 	if (log && at.level > LEVEL_4K)
 		return FAULT_NO_HOST;
+	if (log && !log->bitmap) {
+		if (at_once)
+			return FAULT_RETRY;
+		/* U33: once the leaf has W, it would be too late. The slow way says so. */
+		if (!log_has_room(cpu))
+			return FAULT_NO_HOST;
+	}
 	if (!ept_allow(cpu, at.slot, at.old, new))
 		return FAULT_RETRY;
 	if (log)
@@ -81,7 +92,7 @@ not_at_once(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, enum access acces
 	    enum fault_result result)
 {
 	for (unsigned i = 0; i < TRIES && result == FAULT_RETRY; i++)
-		result = try_leaf(ept, cpu, ept_learn_way(ept, cpu, frame), frame, access);
+		result = try_leaf(ept, cpu, ept_learn_way(ept, cpu, frame), frame, access, false);
 	walk_leave(cpu);
 	if (result == FAULT_FIXED)
 		return result;
@@ -106,9 +117,9 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access, 
 	if (ept_knows_way(ept, cpu, frame)) {
 		struct ept_place at = ept_by_way(cpu, frame);
 
-		/* The others are rare, and would make this way longer for all. */
+		/* The others, and logs by rings alone, would make this way longer for all. */
 		if (!spte_soft_ad(at.old))
-			result = try_leaf(ept, cpu, at, frame, access);
+			result = try_leaf(ept, cpu, at, frame, access, true);
 	}
 	if (__builtin_expect(result != FAULT_FIXED, 0))
 		return not_at_once(ept, cpu, frame, access, result);

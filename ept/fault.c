@@ -60,14 +60,16 @@ static __attribute__((noinline)) enum fault_result learn_ground(struct ept *ept,
 
 	read_lock(&ept->lock);
 	const struct region *region = region_find(ept, frame);
+	struct ept_log *log = log_find(ept, frame);
 
 	if (!region)
 		result = nothing(ept, frame);
 	else if (ept->released)
 		result = FAULT_NO_HOST;
 	else
-		cpu->ground = (struct ept_ground){ notify_sequence(ept), *region,
-						   log_find(ept, frame) };
+		cpu->ground = (struct ept_ground){ notify_sequence(ept), *region, log,
+						   region->rights == REGION_READ_ONLY ||
+						   (log && !log->bitmap) };
 	read_unlock(&ept->lock);
 	return result;
 }
@@ -77,6 +79,15 @@ static inline bool knows_ground(const struct ept_ground *ground, uint64_t sequen
 {
 	return ground->sequence == sequence &&
 	       frame.raw - ground->region.start.raw < ground->region.pages;
+}
+
+/* A store to a region of which not every one may be made. */
+static __attribute__((noinline)) enum fault_result judge_store(const struct ept_cpu *cpu)
+{
+	if (cpu->ground.region.rights == REGION_READ_ONLY)
+		return FAULT_READ_ONLY;
+	/* U33: once the leaf has W, it would be too late to find no room. */
+	return log_has_room(cpu) ? FAULT_FIXED : FAULT_RING_FULL;
 }
 
 /* Everything that is decided before the host is asked. FAULT_FIXED: go on. */
@@ -93,9 +104,7 @@ static inline enum fault_result begin(struct ept *ept, struct ept_cpu *cpu, stru
 	fault->sequence = ground->sequence;
 	fault->region = &ground->region;
 	fault->log = ground->log;
-	if (fault->access & ACCESS_WRITE && ground->region.rights == REGION_READ_ONLY)
-		return FAULT_READ_ONLY;
-	return FAULT_FIXED;
+	return fault->access & ACCESS_WRITE && ground->judged ? judge_store(cpu) : FAULT_FIXED;
 }
 
 static inline enum status ask_space(struct ept *ept, hva_t address, enum access access,

@@ -29,7 +29,8 @@
  * the page is read after its bytes, too.
  *
  * By DIRTY_BIT the processor notes the store in the leaf. A harvest takes D from every leaf there;
- * D of a leaf that goes is noted by the funnel. By PML it lists the page as well: pml.c.
+ * D of a leaf that goes is noted by the funnel. By PML it lists the page as well: pml.c. By
+ * RING_ONLY there is no bitmap, and so no harvest here: ring.c.
  */
 #include "ept/change.h"
 #include "ept/log.h"
@@ -37,6 +38,7 @@
 #include "ept/notify.h"
 #include "ept/pml.h"
 #include "ept/region.h"
+#include "ept/ring.h"
 
 enum { WORD_PAGES = 64 };
 
@@ -114,6 +116,9 @@ static enum status judge(struct ept *ept, gfn_t start, const struct log_options 
 		return STATUS_UNSUPPORTED;
 	if (options->kind == LOG_PML && !ept->caps.pml)
 		return STATUS_UNSUPPORTED;
+	/* Both are about bits. */
+	if (options->kind == LOG_RING_ONLY && (options->manual || options->initially_set))
+		return STATUS_UNSUPPORTED;
 	*pages = region->pages;
 	return STATUS_OK;
 }
@@ -132,7 +137,8 @@ static enum status begin_log(struct ept *ept, gfn_t start, const struct log_opti
 	if (now != pages)
 		return STATUS_NOT_FOUND;
 	*log = (struct ept_log){ .start = start, .pages = pages, .kind = options->kind,
-				 .manual = options->manual, .bitmap = bitmap };
+				 .manual = options->manual, .bitmap = bitmap,
+				 .listed = log_is_by_rings(options->kind) };
 	if (options->initially_set)
 		set_all(log);
 	atomic_or(&ept->logs_live, UINT64_C(1) << free);
@@ -148,33 +154,54 @@ static enum status begin_log(struct ept *ept, gfn_t start, const struct log_opti
 	return STATUS_OK;
 }
 
+/* All clean. Rings alone have none. */
+static enum status make_bitmap(struct ept *ept, enum log_kind kind, uint64_t pages,
+			       atomic64_t **bitmap)
+{
+	uint64_t bytes = words_of(pages) * 8;
+	pfn_t frame;
+
+	*bitmap = NULL;
+	if (kind == LOG_RING_ONLY)
+		return STATUS_OK;
+	enum status status = folio_alloc_zeroed(ept->host, bytes_order(bytes), &frame);
+
+	if (status == STATUS_OK)
+		*bitmap = pfn_to_ptr(frame);
+	return status;
+}
+
+static void free_bitmap(struct ept *ept, atomic64_t *bitmap)
+{
+	if (bitmap)
+		folio_put(ept->host, ptr_to_pfn(bitmap));
+}
+
 enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options)
 {
+	atomic64_t *bitmap;
 	uint64_t pages = 0;
-	pfn_t frame;
 
 	read_lock(&ept->lock);
 	enum status status = judge(ept, start, options, &pages);
 
 	read_unlock(&ept->lock);
 	if (status == STATUS_OK)
-		status = folio_alloc_zeroed(ept->host, bytes_order(words_of(pages) * 8), &frame);
+		status = make_bitmap(ept, options->kind, pages, &bitmap);
 	if (status != STATUS_OK)
 		return status;
 	write_lock(&ept->lock);
-	status = begin_log(ept, start, options, pages, pfn_to_ptr(frame));
+	status = begin_log(ept, start, options, pages, bitmap);
 	write_unlock(&ept->lock);
 	if (status != STATUS_OK)
-		folio_put(ept->host, frame);
+		free_bitmap(ept, bitmap);
+	/* A device that has found no log notes nothing: its bytes are there first. */
+	else if (!bitmap)
+		device_await(ept);
 	return status;
 }
 
 /* ------------------------------------------------------------------ and no more */
-
-static void forget(struct ept *ept, struct ept_log *log)
-{
-	folio_put(ept->host, ptr_to_pfn(log->bitmap));
-}
 
 void log_drop(struct ept *ept, gfn_t start)
 {
@@ -189,13 +216,13 @@ void log_drop(struct ept *ept, gfn_t start)
 		pml_end(ept);
 	else
 		walk_await(ept);
-	forget(ept, log);
+	free_bitmap(ept, log->bitmap);
 }
 
 void log_drop_all(struct ept *ept)
 {
 	for (uint64_t live = atomic_read(&ept->logs_live); live; live &= live - 1)
-		forget(ept, &ept->logs[__builtin_ctzll(live)]);
+		free_bitmap(ept, ept->logs[__builtin_ctzll(live)].bitmap);
 	atomic_write(&ept->logs_live, 0);
 }
 
@@ -266,7 +293,8 @@ void log_stored(struct ept *ept, gpa_t at, uint64_t bytes)
 	for (gfn_t frame = gpa_to_gfn(at); frame.raw <= last.raw; frame = gfn_add(frame, 1)) {
 		struct ept_log *log = log_find(ept, frame);
 
-		if (log)
+		/* Without a bitmap it has begun meanwhile, and waits for us (device_await). */
+		if (log && log->bitmap)
 			log_mark(log, frame);
 	}
 	read_unlock(&ept->lock);
@@ -316,18 +344,26 @@ static void sweep(struct ept *ept, struct ept_log *log, struct flush_batch *batc
 	}
 }
 
+static enum status judge_harvest(const struct ept_log *log)
+{
+	if (!log)
+		return STATUS_NOT_FOUND;
+	return log->bitmap ? STATUS_OK : STATUS_UNSUPPORTED;
+}
+
 enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
 {
 	struct flush_batch batch = flush_nothing();
 
 	write_lock(&ept->lock);
 	struct ept_log *log = log_at(ept, start);
+	enum status status = judge_harvest(log);
 
 	if (log && log->kind == LOG_DIRTY_BIT)
 		sweep(ept, log, &batch);
 	if (log && log->kind == LOG_PML)
 		flush_expel(ept);
-	for (uint64_t n = 0; log && n < log->pages; n += WORD_PAGES) {
+	for (uint64_t n = 0; status == STATUS_OK && n < log->pages; n += WORD_PAGES) {
 		atomic64_t *word = &log->bitmap[n / WORD_PAGES];
 		uint64_t bits = atomic_read(word);
 
@@ -341,7 +377,7 @@ enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
 	}
 	flush_settle(ept, batch);
 	write_unlock(&ept->lock);
-	return log ? STATUS_OK : STATUS_NOT_FOUND;
+	return status;
 }
 
 static bool is_part(const struct ept_log *log, uint64_t first, uint64_t pages)
@@ -354,16 +390,16 @@ enum status ept_log_clear(struct ept *ept, gfn_t start, uint64_t first, uint64_t
 			  const uint64_t *words)
 {
 	struct flush_batch batch = flush_nothing();
-	enum status status = STATUS_OK;
 
 	write_lock(&ept->lock);
 	struct ept_log *log = log_at(ept, start);
+	enum status status = judge_harvest(log);
 
-	if (!log || !log->manual)
+	if (status == STATUS_OK && !log->manual)
 		status = STATUS_NOT_FOUND;
-	else if (!is_part(log, first, pages))
+	if (status == STATUS_OK && !is_part(log, first, pages))
 		status = STATUS_BAD_RANGE;
-	else if (log->kind == LOG_PML)
+	if (status == STATUS_OK && log->kind == LOG_PML)
 		flush_expel(ept);
 	for (uint64_t n = 0; status == STATUS_OK && n < pages; n += WORD_PAGES) {
 		uint64_t mask = words[n / WORD_PAGES];

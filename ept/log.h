@@ -23,6 +23,7 @@ static inline struct ept_log *log_find(struct ept *ept, gfn_t frame)
 /*
  * The frame has been, or is about to be, stored to: after its leaf has W, and before the guest goes
  * on (U19). A bit that is set already costs no locked operation: who harvests takes bits before W.
+ * The log has a bitmap.
  */
 static inline void log_mark(struct ept_log *log, gfn_t frame)
 {
@@ -37,6 +38,12 @@ static inline void log_mark(struct ept_log *log, gfn_t frame)
 static inline bool log_is_by_processor(enum log_kind kind)
 {
 	return kind == LOG_DIRTY_BIT || kind == LOG_PML;
+}
+
+/* The fault that lets a vCPU store lists the page in its ring. */
+static inline bool log_is_by_rings(enum log_kind kind)
+{
+	return kind == LOG_RING || kind == LOG_RING_ONLY;
 }
 
 /* What a leaf loses so that the next store is noticed: by a fault, or by the processor's D. */

@@ -9,6 +9,7 @@
 #include "ept/mmio.h"
 #include "ept/notify.h"
 #include "ept/region.h"
+#include "ept/ring.h"
 
 /* The first region that ends above the frame: region_count when there is none. */
 static unsigned region_search(const struct ept *ept, gfn_t frame) HOLDS_SHARED(ept->lock)
@@ -217,7 +218,7 @@ enum status ept_read_guest(struct ept *ept, gpa_t from, void *into, uint64_t byt
 	return STATUS_OK;
 }
 
-enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes)
+static enum status write_parts(struct ept *ept, gpa_t to, const void *from, uint64_t bytes)
 {
 	while (bytes) {
 		struct region region;
@@ -227,6 +228,8 @@ enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_
 
 		if (status == STATUS_OK && region.rights == REGION_READ_ONLY)
 			status = STATUS_NO_ACCESS;
+		if (status == STATUS_OK && !device_has_log(ept, gpa_to_gfn(to)))
+			status = STATUS_UNSUPPORTED;
 		if (status == STATUS_OK)
 			status = space_write(ept->space, where, from, part);
 		if (status != STATUS_OK)
@@ -237,6 +240,18 @@ enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_
 		bytes -= part;
 	}
 	return STATUS_OK;
+}
+
+/* Whatever logs it finds on its way, one that begins meanwhile may wait for all of it (ring.c). */
+enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from, uint64_t bytes)
+{
+	struct ept_cpu *cpu = ept_this_cpu(ept);
+
+	device_begin(cpu);
+	enum status status = write_parts(ept, to, from, bytes);
+
+	device_end(cpu);
+	return status;
 }
 
 struct region_part region_behind(const struct region *region, hva_t start, hva_t end)

@@ -17,6 +17,19 @@
  *
  * A full ring loses nothing: its page goes to the region's bitmap, as a device's stores do, who
  * have no ring (ept_log_get). ept_ring_is_full says so while there is still some room.
+ *
+ * By RING_ONLY there is no bitmap. A fault looks for room first, and what finds none changes
+ * nothing (FAULT_RING_FULL). A device is refused; one may have looked before the log was there:
+ *
+ *   a device's store (ept_write_guest)      a log by RING_ONLY that begins
+ *   ----------------------------------      ------------------------------
+ *   device: even -> odd        (xchg)       the log goes live                     (locked)
+ *   is there such a log? refused            leaves lose W, flush, ept->lock is free
+ *   the bytes into the page                 device odd: wait until it changes
+ *   device: odd -> even        (release)    the page is read, by the caller
+ *
+ * Store before load, on both sides: it finds the log, or is found. Each is waited for by itself, so
+ * that those who come after it, and store elsewhere, keep nobody waiting.
  */
 #include "ept/change.h"
 #include "ept/ring.h"
@@ -95,4 +108,29 @@ unsigned ept_ring_reset(struct ept *ept, struct ept_ring *ring)
 		atomic_write(ring_entry(ring, n), RING_FREE);
 	atomic_write(&ring->reset, ring->harvested);
 	return (unsigned)(ring->harvested - first);
+}
+
+/* ------------------------------------------------------------------ devices */
+
+bool device_has_log(struct ept *ept, gfn_t frame)
+{
+	if (!atomic_read(&ept->logs_live))
+		return true;
+	read_lock(&ept->lock);
+	const struct ept_log *log = log_find(ept, frame);
+	bool noted = !log || log->bitmap;
+
+	read_unlock(&ept->lock);
+	return noted;
+}
+
+void device_await(struct ept *ept)
+{
+	for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
+		atomic64_t *device = &ept->cpus[cpu].device;
+		uint64_t sample = atomic_read(device);
+
+		if (sample & 1)
+			await(atomic_read(device) != sample);
+	}
 }

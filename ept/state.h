@@ -38,9 +38,17 @@ enum { TABLES_PER_FAULT = EPT_ROOT_LEVEL - 1 };
  * 0 there is neither.
  */
 struct ept_way { uint64_t generation, block; spte_slot_t *slots; };
-struct ept_ground { uint64_t sequence; struct region region; struct ept_log *log; };
+struct ept_ground {
+	uint64_t sequence;
+	struct region region;
+	struct ept_log *log;
+	bool judged;			/* a store is: it is read-only, or logged by rings alone */
+};
 
-/* One for each CPU. Only that CPU writes it; others read `presence` (flush.c) and the counts. */
+/*
+ * One for each CPU. Only that CPU writes it; others read `presence` (flush.c), `device` (ring.c)
+ * and the counts.
+ */
 struct ept_cpu {
 	struct ept_visitor visitor;
 	struct ept_way way;
@@ -49,6 +57,7 @@ struct ept_cpu {
 	pfn_t tables[TABLES_PER_FAULT];	/* zeroed, for the next fault: table.c */
 	unsigned table_count;
 	atomic64_t counts[COUNTS];
+	atomic64_t device;		/* odd: it is in ept_write_guest */
 } __attribute__((aligned(64)));
 
 /* A memfd behind a region (memfd.c). NULL: this place is free; under ept->lock. */
@@ -68,7 +77,8 @@ struct ept_log {
 	uint64_t pages;
 	enum log_kind kind;
 	bool manual;			/* reading clears nothing: ept_log_clear does */
-	atomic64_t *bitmap;
+	bool listed;			/* in its vCPU's ring, if there is room */
+	atomic64_t *bitmap;		/* NULL: a store is in a ring, or is not made */
 };
 
 struct ept {

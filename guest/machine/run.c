@@ -143,6 +143,11 @@ static __attribute__((noinline)) void end_by_fault(struct virtual_cpu *cpu,
 	case FAULT_MISCONFIGURED:
 		trouble = "where an EPT entry is wrong";
 		break;
+	case FAULT_RING_FULL:
+		if (cpu->ring)		/* it does not run until that is reset */
+			return;
+		trouble = "which only a ring can list, and this vCPU has none";
+		break;
 	}
 	machine_end(cpu->machine, END_KILLED, 0, "%s GPA %#lx %s, RIP %#lx, vCPU %u",
 		    access_name(ept->access), ept->address.raw, trouble,

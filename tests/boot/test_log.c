@@ -9,6 +9,7 @@
 #include "vmx/vmx.h"
 
 enum { GUEST_MIB = 4, WORDS = 1024 };	/* of pages: 256 MiB at most */
+enum { RING_ENTRIES = EPT_RING_LEAST };	/* they are full again and again */
 /* The harvester's turn comes often enough, though a vCPU has its CPU as well. */
 enum { SLICE = 20000 };
 
@@ -22,6 +23,7 @@ struct oracle {
 	pfn_t frame;			/* of the copy */
 	char *copy;
 	uint64_t pages, copied, harvests, moved;
+	enum log_kind kind;
 };
 
 static void copy_page(struct oracle *oracle, uint64_t page)
@@ -33,9 +35,29 @@ static void copy_page(struct oracle *oracle, uint64_t page)
 	oracle->copied++;
 }
 
+static void add_ring(struct oracle *oracle, struct ept_ring *ring)
+{
+	static gfn_t frames[RING_ENTRIES];
+	unsigned count = ept_ring_harvest(ring, frames, RING_ENTRIES);
+
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t page = frames[i].raw - gpa_to_gfn(oracle->memory.start).raw;
+
+		if (expect(page < oracle->pages))
+			words[page / 64] |= UINT64_C(1) << page % 64;
+	}
+	expect_equal(ept_ring_reset(oracle->ept, ring), count);
+}
+
 static void harvest(struct oracle *oracle)
 {
-	expect_equal(ept_log_get(oracle->ept, gpa_to_gfn(oracle->memory.start), words), STATUS_OK);
+	struct ept_ring *ring;
+
+	memset(words, 0, sizeof(words));
+	expect_equal(ept_log_get(oracle->ept, gpa_to_gfn(oracle->memory.start), words),
+		     oracle->kind == LOG_RING_ONLY ? STATUS_UNSUPPORTED : STATUS_OK);
+	for (unsigned i = 0; (ring = machine_ring(one.machine, i)); i++)
+		add_ring(oracle, ring);
 	for (uint64_t i = 0; i < (oracle->pages + 63) / 64; i++)
 		for (uint64_t bits = words[i]; bits; bits &= bits - 1)
 			copy_page(oracle, i * 64 + (unsigned)__builtin_ctzll(bits));
@@ -59,7 +81,7 @@ static void compare(struct oracle *oracle)
 static bool begin(struct oracle *oracle, const struct log_options *options)
 {
 	*oracle = (struct oracle){ .ept = machine_ept(one.machine),
-				   .space = machine_space(one.machine) };
+				   .space = machine_space(one.machine), .kind = options->kind };
 	if (!expect(machine_memory(one.machine, 1, &oracle->memory)))
 		return false;
 	oracle->pages = oracle->memory.bytes >> PAGE_SHIFT;
@@ -84,6 +106,7 @@ static void run_logged(enum ept_policy policy, const struct log_options *options
 	guest_prepare(&one, "demo", GUEST_MIB, vcpus);
 	one.config.policy = policy;
 	one.config.max_level = level;
+	one.config.ring_entries = options->kind == LOG_RING_ONLY ? RING_ENTRIES : 0;
 	one.slice = SLICE;
 	if (!guest_create(&one))
 		return;
@@ -168,4 +191,28 @@ BOOT_TEST("log/dirty_bit", NEEDS_VMX)
 		return;
 	}
 	each_policy(&(struct log_options){ .kind = LOG_DIRTY_BIT }, LEVEL_4K, 2);
+}
+
+BOOT_TEST("log/rings_only", NEEDS_VMX)
+{
+	each_policy(&(struct log_options){ .kind = LOG_RING_ONLY }, LEVEL_4K, 2);
+}
+
+/* U33: a vCPU without a ring can't go on, and says why. */
+BOOT_TEST("log/rings_only_and_no_ring", NEEDS_VMX)
+{
+	const struct log_options options = { .kind = LOG_RING_ONLY };
+	struct machine_memory memory;
+
+	guest_prepare(&one, "demo", GUEST_MIB, 1);
+	if (!guest_create(&one))
+		return;
+	expect(machine_memory(one.machine, 1, &memory));
+	expect_equal(ept_log_enable(machine_ept(one.machine), gpa_to_gfn(memory.start), &options),
+		     STATUS_OK);
+	guest_start(&one);
+	guest_wait(&one);
+	expect_equal(one.status.end, END_KILLED);
+	expect(guest_why(&one, "which only a ring can list, and this vCPU has none, RIP"));
+	guest_destroy(&one);
 }

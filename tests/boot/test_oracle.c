@@ -68,6 +68,7 @@ static const struct kind { struct log_options log; bool flags; } kinds[] = {
 	{ { .kind = LOG_WRITE_PROTECT, .manual = true, .lazy = true }, false },
 	{ { .kind = LOG_DIRTY_BIT }, true },
 	{ { .kind = LOG_RING }, true },
+	{ { .kind = LOG_RING_ONLY }, true },
 	{ { .kind = LOG_PML }, true },
 };
 

@@ -124,7 +124,14 @@ static void store(struct oracle_writer *w, unsigned page)
 {
 	struct oracle *o = w->oracle;
 
-	if (soft_store(this_cpu(o), word_gpa(o, page, w->number), w->random) != FAULT_FIXED)
+	enum fault_result result = soft_store(this_cpu(o), word_gpa(o, page, w->number), w->random);
+
+	/* It is not made, and so will not be found. The harvester comes soon. */
+	if (result == FAULT_RING_FULL && o->plan.log.kind == LOG_RING_ONLY && w->ring) {
+		w->full++;
+		return;
+	}
+	if (result != FAULT_FIXED)
 		w->refused++;
 	else
 		o->model[page].words[w->number] = w->random;
@@ -142,7 +149,10 @@ static void load(struct oracle_writer *w, unsigned page)
 		w->wrong += value != w->oracle->model[page].words[w->number];
 }
 
-/* Every second one waits while its ring is full; what the others store then is in the bitmap. */
+/*
+ * Every second one waits while its ring is full; what the others store then is in the bitmap, or
+ * refused.
+ */
 static bool waits_for_ring(const struct oracle_writer *w)
 {
 	return w->ring && !(w->number & 1) && ept_ring_is_full(w->ring);
@@ -181,10 +191,12 @@ static void device_stores(struct oracle *o)
 {
 	unsigned page = (unsigned)draw(&o->random, ORACLE_PAGES);
 	uint64_t value = o->random;
+	bool refused = o->plan.log.kind == LOG_RING_ONLY;
 
 	o->failed += ept_write_guest(o->ept, word_gpa(o, page, ORACLE_DEVICE), &value, sizeof(value)) !=
-		     STATUS_OK;
-	o->model[page].words[ORACLE_DEVICE] = value;
+		     (refused ? STATUS_UNSUPPORTED : STATUS_OK);
+	if (!refused)
+		o->model[page].words[ORACLE_DEVICE] = value;
 }
 
 /* What only anonymous memory of small pages bears. */
@@ -262,7 +274,10 @@ static void copy_reported(struct oracle *o, uint64_t frame)
 
 static void harvest(struct oracle *o)
 {
-	check(ept_log_get(o->ept, gfn(0), o->bits) == STATUS_OK);
+	if (o->plan.log.kind == LOG_RING_ONLY)
+		__builtin_memset(o->bits, 0, sizeof(o->bits));
+	else
+		check(ept_log_get(o->ept, gfn(0), o->bits) == STATUS_OK);
 	if (o->plan.log.manual)
 		check(ept_log_clear(o->ept, gfn(0), 0, o->memory->pages, o->bits) == STATUS_OK);
 	for (unsigned i = 0; i < o->plan.writers; i++)
@@ -360,8 +375,8 @@ static enum status open_writer(struct oracle *o, unsigned number)
 	w->oracle = o;
 	w->number = number;
 	w->random = 0x9e3779b97f4a7c15 + number + o->plan.policy * 16;
-	return o->plan.log.kind == LOG_RING ? ept_ring_create(o->ept, EPT_RING_LEAST, &w->ring)
-					    : STATUS_OK;
+	return log_is_by_rings(o->plan.log.kind) ?
+	       ept_ring_create(o->ept, EPT_RING_LEAST, &w->ring) : STATUS_OK;
 }
 
 static enum status lend(struct oracle *o)

@@ -68,6 +68,7 @@ struct oracle_writer {
 	uint64_t random;
 	uint64_t wrong;			/* loads that found what it had not stored */
 	uint64_t refused;		/* accesses that ended in no memory, or worse */
+	uint64_t full;			/* stores that no ring had room for: by LOG_RING_ONLY */
 	atomic64_t stores;
 	atomic32_t parked;
 };

@@ -174,7 +174,7 @@ FAULTS = [
            "if (!spte_is_leaf(found))", "U24: a leaf that does not allow the access is replaced",
            FAULT + "table_replaces_leaf"),
     Mutant("read-only-region-written", "ept/fault.c",
-           "if (fault->access & ACCESS_WRITE && ground->region.rights == REGION_READ_ONLY)",
+           "if (cpu->ground.region.rights == REGION_READ_ONLY)",
            "if (false)", "a write to a read-only region is refused",
            FAULT + "read_only_region"),
     Mutant("read-only-region-writable", "ept/fault.c",

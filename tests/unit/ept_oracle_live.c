@@ -74,6 +74,15 @@ static void by_turns(unsigned count)
 	}
 }
 
+static uint64_t full(void)
+{
+	uint64_t stores = 0;
+
+	for (unsigned i = 0; i < ORACLE_WRITERS; i++)
+		stores += oracle.writers[i].full;
+	return stores;
+}
+
 /* How many things were wrong. */
 static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actors)(unsigned count))
 {
@@ -82,10 +91,10 @@ static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actor
 		oracle.cpus[i].soft.broken = twin;
 	actors(plan->writers);
 	print_message("# policy %u, log %u%s, level %u, %u vCPUs: %lu harvests, %lu pages reported, "
-		      "%lu acts of the host, %lu + %lu words lost\n",
+		      "%lu acts of the host, %lu stores refused, %lu + %lu words lost\n",
 		      plan->policy, plan->log.kind, plan->log.lazy ? " lazy" : "", memory.level,
 		      plan->writers, oracle.harvests, oracle.reported, atomic_read(&oracle.acts),
-		      oracle.lost, oracle.stale);
+		      full(), oracle.lost, oracle.stale);
 	oracle_close(&oracle);
 	return oracle_errors(&oracle);
 }
@@ -118,6 +127,7 @@ static void each_kind(unsigned level, uint64_t mebibytes)
 				    .initially_set = level < LEVEL_1G }, false);
 	each(&(struct log_options){ .kind = LOG_DIRTY_BIT }, true);
 	each(&(struct log_options){ .kind = LOG_RING }, true);
+	each(&(struct log_options){ .kind = LOG_RING_ONLY, .lazy = level == LEVEL_2M }, true);
 	each(&(struct log_options){ .kind = LOG_PML, .lazy = true }, true);
 	oracle_memory_close(&memory);
 	arena_close(&arena);
