@@ -114,7 +114,7 @@ enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access, 
 		return ept_fault_locked(ept, cpu, frame, access);
 
 	walk_enter(ept, cpu);
-	if (ept_knows_way(ept, cpu, frame)) {
+	if (access & ACCESS_WRITE && ept_knows_way(ept, cpu, frame)) {
 		struct ept_place at = ept_by_way(cpu, frame);
 
 		/* The others, and logs by rings alone, would make this way longer for all. */
