@@ -174,6 +174,7 @@ class Variant:
     kind: Kind
     file: str = ""
     text: str = ""
+    runs_in: tuple = ()		# of those made of it, which are; () means all
     depends: dict = field(default_factory=dict)
     compiled: dict = field(default_factory=dict)	# source -> object, as far as they differ
 
@@ -193,6 +194,8 @@ class Variant:
         """The unmutated one, or one made of the change. Raises DoesNotBuild."""
         base = ROOT / self.kind.base / (source + ".o")
         if not self.file or self.file not in self.depends[source] or source in self.kind.fixed:
+            return base
+        if self.runs_in and source not in self.runs_in:
             return base
         if source not in self.compiled:
             out = self.folder / (source + ".o")

@@ -1,5 +1,5 @@
 """Mutants of regions that leave, and of entries out of use: part of the named list (named.py)."""
-from mutant import Mutant
+from mutant import LOCKS, Mutant
 
 REGION = "unit/ept_region:"
 DETACH = "flush_settle(ept, ept_detach_range(ept, start, region->pages, flush_nothing()));"
@@ -99,8 +99,10 @@ LEAVING = [
            "I4, I8: as far as a leaf may reach", "explore/starts_of_a_leaf"),
     Mutant("beside-with-readers", "mm/base/lock.h",
            "await(!(atomic_read(&lock->readers) & RWLOCK_READERS));", "",
-           "beside others after a moment without readers", "explore/rwlock_beside_readers"),
+           "beside others after a moment without readers", "explore/rwlock_beside_readers",
+           runs_in=LOCKS),
     Mutant("beside-never-alone", "mm/base/lock.h",
            "await(!(atomic_read(&lock->readers) & ~(RWLOCK_WRITER | RWLOCK_READERS)));", "",
-           "who wants to be alone waits for those beside", "explore/rwlock_beside_alone"),
+           "who wants to be alone waits for those beside", "explore/rwlock_beside_alone",
+           runs_in=LOCKS),
 ]

@@ -1,8 +1,10 @@
 """Mutants of the dirty logs and of the fast path: part of the named list (named.py)."""
-from mutant import Mutant
+from mutant import ENTRY, Mutant
 
 LOG, ORACLE, RING = "unit/ept_log:", "unit/ept_oracle:", "unit/ept_ring:"
 PML, FAULT = "unit/ept_pml:", "unit/ept_fault:"
+FAST = ("ept/fast.c",)
+WAYS = ("ept/fast.c", "ept/fault.c")
 
 LOGS = [
     # The fast path.
@@ -42,11 +44,11 @@ LOGS = [
     Mutant("explored-walk-by-plain-store", "ept/flush.h",
            "atomic_xchg(&cpu->visitor.presence, presence + EPT_ONE_ENTRY + WALKING);",
            "atomic_write(&cpu->visitor.presence, presence + EPT_ONE_ENTRY + WALKING);",
-           "a walk is announced before it reads", "explore/log_region_goes"),
+           "a walk is announced before it reads", "explore/log_region_goes", runs_in=FAST),
     Mutant("explored-walk-unannounced", "ept/flush.h",
            "atomic_or(&ept->cpus_entered, UINT64_C(1) << port_cpu());", "",
            "U15: a CPU that was never inside is known before it walks",
-           "explore/log_region_goes_new", within="walk_enter"),
+           "explore/log_region_goes_new", within="walk_enter", runs_in=FAST),
     Mutant("explored-log-freed-at-once", "ept/log.c", "walk_await(ept);", "",
            "a log stays while a fault may note a store in it", "explore/log_ends",
            within="log_drop"),
@@ -56,18 +58,22 @@ LOGS = [
     # What a CPU remembers of its last fault.
     Mutant("way-for-ever", "ept/walk.h",
            "cpu->way.generation == atomic_read(&ept->notice.generation);", "cpu->way.generation;",
-           "U15: a table that went is no way any more", FAULT + "the_way_ends_with_its_table"),
+           "U15: a table that went is no way any more", FAULT + "the_way_ends_with_its_table",
+           runs_in=WAYS),
     Mutant("way-to-anywhere", "ept/walk.h",
            "return cpu->way.block == frame.raw / EPT_ENTRIES &&", "return",
-           "the way leads to its own frames alone", FAULT + "the_way_ends_with_its_table"),
+           "the way leads to its own frames alone", FAULT + "the_way_ends_with_its_table",
+           runs_in=WAYS),
     Mutant("explored-way-for-ever", "ept/walk.h",
            "cpu->way.generation == atomic_read(&ept->notice.generation);", "cpu->way.generation;",
-           "U15: nor is one that another CPU takes meanwhile", "explore/way_table_goes"),
+           "U15: nor is one that another CPU takes meanwhile", "explore/way_table_goes",
+           runs_in=WAYS),
     Mutant("explored-way-of-later", "ept/walk.h",
            "uint64_t generation = atomic_read(&ept->notice.generation);	/* before the tables */", "",
            "U15: a way is of the generation before it was gone", "explore/way_table_goes",
            also=("if (at.level == LEVEL_4K)",
-                 "uint64_t generation = atomic_read(&ept->notice.generation); if (at.level == LEVEL_4K)")),
+                 "uint64_t generation = atomic_read(&ept->notice.generation); if (at.level == LEVEL_4K)"),
+           runs_in=WAYS),
     Mutant("ground-for-ever", "ept/fault.c",
            "return ground->sequence == sequence &&", "return (sequence || !sequence) &&",
            "U23: a region that went is remembered by nobody",
@@ -361,17 +367,18 @@ LOGS = [
     Mutant("pml-entry-untold", "ept/enter.h",
            "enum ept_entry entry = (enum ept_entry)atomic_read(&notice->entering);",
            "enum ept_entry entry = EPT_CLEAN;", "U32: who enters is told to list",
-           PML + "u32_emptied_by_every_exit"),
+           PML + "u32_emptied_by_every_exit", runs_in=ENTRY),
     Mutant("explored-pml-entry-reads-first", "ept/enter.h",
            "struct ept_notice *notice = at->notice;",
            "struct ept_notice *notice = at->notice; "
            "enum ept_entry entry = (enum ept_entry)(atomic_read(&notice->entering));",
            "U29: who enters looks for a log after it says that it is inside",
            "explore/pml_begins_bare", within="ept_enter_from",
-           also=("enum ept_entry entry = (enum ept_entry)atomic_read(&notice->entering);", ";")),
+           also=("enum ept_entry entry = (enum ept_entry)atomic_read(&notice->entering);", ";"),
+           runs_in=ENTRY),
     Mutant("pml-entry-told-once", "ept/enter.h",
            "return entry;", "return EPT_CLEAN;", "and told at every entry",
-           PML + "s64_exactly_what_is_stored"),
+           PML + "s64_exactly_what_is_stored", runs_in=ENTRY),
     Mutant("region-goes-logged", "ept/leave.c", "log_drop(ept, start);", "",
            "a region takes its log along", LOG + "a_region_goes_with_its_log"),
 ]

@@ -25,6 +25,14 @@ class Mutant:
     test: str			# unit/PROGRAM:TEST or explore/SCENARIO
     within: str = ""
     also: tuple = ()		# (line, instead)
+    # Of a header's line: the only sources whose code of it the test runs. (): all that include it.
+    runs_in: tuple = ()
+
+
+# Of Mutant.runs_in, for headers that half of the sources include: a lock's scenarios are all in one
+# file, and the programs here enter and leave by flush.c's functions alone.
+LOCKS = ("tests/explore/race_lock.c",)
+ENTRY = ("ept/flush.c",)
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,12 @@ class Suite:
         return sorted(source[len(before):-len(after)] for source in self.depends[kind]
                       if source.startswith(before))
 
-    def variant(self, kind: str, name: str, file: str, text: str) -> build.Variant:
-        return build.Variant(name, self.kinds[kind], file, text, self.depends[kind])
+    def variant(self, kind: str, name: str, file: str, text: str,
+                runs_in: tuple = ()) -> build.Variant:
+        absent = [source for source in runs_in if file not in self.depends[kind].get(source, ())]
+        if absent:
+            raise Rotten(f"{absent[0]} does not include {file}")
+        return build.Variant(name, self.kinds[kind], file, text, runs_in, self.depends[kind])
 
     def scenarios(self) -> list:
         """The explorer's, as names of tests."""
@@ -150,7 +154,7 @@ def try_named(suite: Suite, mutant: object) -> Result:
 
     kind, program, one = parts(mutant.test)
     try:
-        variant = suite.variant(kind, mutant.name, mutant.file, mutated(mutant))
+        variant = suite.variant(kind, mutant.name, mutant.file, mutated(mutant), mutant.runs_in)
         if mutant.file not in suite.depends[kind] and not mutant.file.endswith(".h"):
             raise Rotten(f"{mutant.file} is part of no {kind} program")
         ran = build.run_program(variant.program(program), suite.kinds[kind], one, GUARD)
