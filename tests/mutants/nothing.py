@@ -14,7 +14,8 @@ NOTHING = [
     Mutant("mmio-readable", "ept/spte.h",
            "return (spte_t){ SPTE_W | SPTE_X | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };",
            "return (spte_t){ SPTE_R | SPTE_W | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };",
-           "U26: to the processor it is misconfigured", MMIO + "format"),
+           "U26: to the processor it is misconfigured", MMIO + "format",
+           runs_in=("tests/unit/ept_mmio.c",)),
     Mutant("mmio-frame-seen", "ept/spte.h",
            "return (spte_t){ SPTE_W | SPTE_X | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };",
            "return (spte_t){ SPTE_W | SPTE_X | (generation << PAGE_SHIFT & SPTE_FRAME) };",
@@ -22,7 +23,8 @@ NOTHING = [
            also=("static inline uint64_t spte_generation(spte_t s) "
                  "{ return (~s.bits & SPTE_FRAME) >> PAGE_SHIFT; }",
                  "static inline uint64_t spte_generation(spte_t s) "
-                 "{ return (s.bits & SPTE_FRAME) >> PAGE_SHIFT; }")),
+                 "{ return (s.bits & SPTE_FRAME) >> PAGE_SHIFT; }"),
+           runs_in=("tests/unit/ept_mmio.c",)),
     Mutant("mmio-for-ever", "ept/region.c", OUTDATE, "",
            "U26: a region makes the entries out of date", MMIO + "u26_out_of_date_when_a_region_comes"),
     Mutant("explored-mmio-for-ever", "ept/region.c", OUTDATE, "",
