@@ -17,7 +17,7 @@ import scenario
 import suites
 from screen import Screen
 
-GUEST_MIB = 12
+GUEST_MIB = 8
 # Of an emulated second, in which each CPU executes so many instructions.
 INSTRUCTIONS_PER_SECOND = 20000000
 HARASS_RANGES_PER_SECOND = 100
