@@ -223,4 +223,4 @@ SCENARIO(log_splits, .rule = "no store is unseen when a large leaf has become sm
 	 .name_word = world_name, .bound = 3);
 SCENARIO(log_joins, .rule = "a fault and a store go on while small leaves become a large one (U34)",
 	 .setup = open_split, .actors = { store_seven, disable }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name, .bound = 3);

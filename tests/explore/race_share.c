@@ -135,7 +135,7 @@ static void verify_unequal(void)
 
 SCENARIO(merge_guest, .rule = STORE_KEPT, .setup = open_equal_default,
 	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
-	 .bound = 2);
+	 .bound = 3);
 
 SCENARIO(merge_process, .rule = STORE_KEPT, .setup = open_equal_default,
 	 .actors = { process_stores_second, scan_one }, .verify = verify_unequal,
@@ -215,7 +215,7 @@ static void put_and_look(void)
 
 SCENARIO(secondary_first, .rule = "listeners have a new page before a CPU stores to it (S84)",
 	 .setup = open_glory, .actors = { put_and_look, put_behind }, .verify = verify_copied,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name, .bound = 3);
 
 /* S82: the guest has no translation yet, and looks the page up while it is exchanged. */
 static void open_unmapped(void)
