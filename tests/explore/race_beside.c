@@ -52,7 +52,7 @@ static void open_two(void) { open_mapped(2, LEVEL_4K); }
 
 SCENARIO(starts_of_a_page, .rule = "the second start waits for what the first has taken (I4, I8)",
 	 .setup = open_two, .actors = { store_seven, bracket_first, bracket_first },
-	 .verify = verify_seven, .name_word = world_name, .bound = 2, .walks_tso = 1000);
+	 .verify = verify_seven, .name_word = world_name);
 
 static void store_both(void)
 {
@@ -70,11 +70,11 @@ static void open_both(void)
 
 SCENARIO(starts_elsewhere, .rule = "starts that have nothing in common go side by side (U22)",
 	 .setup = open_both, .actors = { store_both, bracket_first, bracket_second },
-	 .verify = verify_seven, .name_word = world_name, .bound = 2, .walks_tso = 1000);
+	 .verify = verify_seven, .name_word = world_name);
 
 /* One leaf of 2 MiB for both. */
 static void open_large(void) { open_mapped(512, LEVEL_2M); }
 
 SCENARIO(starts_of_a_leaf, .rule = "a leaf that two ranges have a part of is taken once (I4, I8)",
 	 .setup = open_large, .actors = { store_seven, bracket_first, bracket_second },
-	 .verify = verify_seven, .name_word = world_name, .bound = 2, .walks_tso = 1000);
+	 .verify = verify_seven, .name_word = world_name);

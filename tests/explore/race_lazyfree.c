@@ -86,4 +86,4 @@ static void open_given(void)
 
 SCENARIO(lazyfree_reclaim, .rule = "dirty is judged when no leaf is left to store by (S45)",
 	 .setup = open_given, .actors = { guest_stores_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);

@@ -93,7 +93,7 @@ SCENARIO(leave_reclaim_batch, .rule = "once for a folio, and no later (I4)", .se
 /* And the guest stores by what its TLB remembers of the table. */
 SCENARIO(leave_store_reclaim, .rule = "a store by a stale translation is told with the leaf (I6, U12)",
 	 .setup = open_given_zap, .actors = { store_or_not, remove_region, page_out },
-	 .verify = verify_landed, .name_word = world_name, .bound = 2, .walks = 1500, .walks_tso = 800);
+	 .verify = verify_landed, .name_word = world_name, .bound = 2);
 
 /* ------------------------------------------------------------------ who stores, who looks */
 
@@ -151,7 +151,7 @@ static void harvest(void)
 
 SCENARIO(leave_harvest, .rule = "a log goes with its region, and is not used after that",
 	 .setup = open_logged, .actors = { store_or_not, harvest, remove_region },
-	 .verify = world_verify, .name_word = world_name, .bound = 2, .walks_tso = 800);
+	 .verify = world_verify, .name_word = world_name);
 
 /* ------------------------------------------------------------------ between brackets */
 

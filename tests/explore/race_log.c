@@ -94,7 +94,7 @@ static void store_eight(void)
 
 SCENARIO(log_two_faults, .rule = "two stores and a harvest: none is lost when all are out (U19)",
 	 .setup = open_clean_wp, .actors = { store_seven, store_eight, harvest },
-	 .verify = verify_copy, .name_word = world_name, .bound = 2, .walks_tso = 2000);
+	 .verify = verify_copy, .name_word = world_name);
 
 /* ------------------------------------------------------------------ a leaf that goes */
 

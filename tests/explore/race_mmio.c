@@ -76,7 +76,7 @@ SCENARIO(mmio_made_add, .rule = "nor by an entry that was made meanwhile (U26)",
 
 SCENARIO(mmio_two_add, .rule = "nor by one that another CPU has made (U26)", .setup = open_new,
 	 .actors = { load_twice, add_page, load_and_leave }, .verify = verify_there,
-	 .name_word = world_name, .bound = 2, .walks_tso = 500);
+	 .name_word = world_name);
 
 /* Out of date, and met by two: what one puts there the other does not empty. */
 static void open_added(void)

@@ -184,4 +184,4 @@ SCENARIO(sequence_advances, .rule = "the sequence never comes back to what a fau
 SCENARIO(sequence_advances_rights, .rule = "nor where a bracket is the secondary MMU's own (U22, U23)",
 	 .setup = open_regions,
 	 .actors = { protect_elsewhere, bracket_and_fault, discard_stored },
-	 .verify = world_verify, .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .verify = world_verify, .name_word = world_name, .bound = 2);

@@ -38,7 +38,7 @@ static void open_file(void)
 
 SCENARIO(zap_writeback, .rule = "marked by what goes, a store is in what is written, or dirty again (S49)",
 	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_written_back,
-	 .name_word = world_name, .bound = 3, .walks_tso = 800);
+	 .name_word = world_name);
 
 /* ---------------------------------- reclaim of a page given away */
 
@@ -76,11 +76,11 @@ static void verify_kept(void)
 
 SCENARIO(zap_reclaim, .rule = "what a leaf knows is told before dirty is judged (S45, S49)",
 	 .setup = open_given, .actors = { store_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);
 
 SCENARIO(zap_reclaim_leaf, .rule = "a leaf that stands tells of every store by it when it goes (S49)",
 	 .setup = open_stored, .actors = { store_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ an EPT that ends */
 
@@ -107,7 +107,7 @@ static void destroy_ept(void) { ept_destroy(going.ept); }
 
 SCENARIO(zap_ept_goes, .rule = "an EPT that ends has told before it stops to listen (S49)",
 	 .setup = open_going, .actors = { destroy_ept, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ the others */
 
@@ -140,19 +140,19 @@ static void open_given_pte(void) { open_given_by(EPT_POLICY_PTE); }
 
 SCENARIO(batch_writeback, .rule = "BATCH: a store is in what is written, or dirty again (S49)",
 	 .setup = open_file_batch, .actors = { store_seven, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 SCENARIO(rfc_writeback, .rule = "RFC: a store is in what is written, or dirty again (S49)",
 	 .setup = open_file_rfc, .actors = { store_seven, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 SCENARIO(pte_writeback, .rule = "PTE: a store is in what is written, or dirty again (S23, S52)",
 	 .setup = open_file_pte, .actors = { store_seven, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 SCENARIO(batch_reclaim, .rule = "BATCH: what a leaf knows is told before dirty is judged (S45, S49)",
 	 .setup = open_given_batch, .actors = { store_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);
 SCENARIO(rfc_reclaim, .rule = "RFC: a lazyfree page that a guest writes is not thrown away (S45)",
 	 .setup = open_given_rfc, .actors = { store_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);
 SCENARIO(pte_reclaim, .rule = "PTE: the process's entry says that a guest has written (S22, S45)",
 	 .setup = open_given_pte, .actors = { store_seven, page_out }, .verify = verify_kept,
-	 .name_word = world_name, .bound = 2, .walks_tso = 400);
+	 .name_word = world_name);

@@ -85,16 +85,13 @@ static void open_file_pte(void) { open_file_by(EPT_POLICY_PTE); }
 
 SCENARIO(prefetch_writeback, .rule = "a store to a neighbour is written, or dirty again (U3, S49)",
 	 .setup = open_file_map, .actors = { store_both, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 3,
-	 .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 SCENARIO(prefetch_zap_writeback, .rule = "ZAP: a store to a neighbour is written, or dirty again",
 	 .setup = open_file_zap, .actors = { store_both, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 3,
-	 .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 SCENARIO(prefetch_pte_writeback, .rule = "PTE: a store to a neighbour is written, or dirty again",
 	 .setup = open_file_pte, .actors = { store_both, sync_file },
-	 .verify = verify_written_back, .name_word = world_name, .bound = 3,
-	 .walks_tso = 400);
+	 .verify = verify_written_back, .name_word = world_name);
 
 /* The neighbour has been given away: its entry may be written, and is clean. */
 static void open_given_by(enum ept_policy policy)

@@ -57,7 +57,7 @@ SCENARIO(reclaim_guest, .rule = "what a guest stores is in what is written, or k
 
 SCENARIO(reclaim_clean_guest, .rule = "a page cleaned, stored to by a guest, evicted keeps the store (S29)",
 	 .setup = open_clean_file, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2, .walks_tso = 3000);
+	 .name_word = world_name);
 
 /* Cleaned and evicted by one, while the guest stores by the entry that it has. */
 static void sync_and_reclaim(void)
@@ -68,7 +68,7 @@ static void sync_and_reclaim(void)
 
 SCENARIO(clean_and_reclaim, .rule = "who cleans a page first cuts off the guests that write to it (S29)",
 	 .setup = open_file, .actors = { store_seven, sync_and_reclaim }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2, .walks_tso = 3000);
+	 .name_word = world_name, .bound = 2);
 
 SCENARIO(reclaim_process, .rule = "what a process stores is in what is written, or keeps the page (I6)",
 	 .setup = open_file, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
@@ -161,7 +161,7 @@ static void open_lazyfree(void) NOT_CHECKED
 
 SCENARIO(lazyfree_guest, .rule = "a lazyfree page that a guest writes is not thrown away (S45)",
 	 .setup = open_lazyfree, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2, .walks_tso = 3000);
+	 .name_word = world_name);
 
 SCENARIO(lazyfree_evicted, .rule = "a lazyfree page that its process writes is not thrown away (S45)",
 	 .setup = open_lazyfree, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
