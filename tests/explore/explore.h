@@ -37,7 +37,10 @@ struct scenario {
 	void (*setup)(void);
 	void (*actors[EXPLORE_ACTORS])(void);	/* by CPU; the first NULL ends them */
 	void (*verify)(void);
-	/* Preemptions allowed in the search of `make explore`; 0: any number, which is a proof. */
+	/*
+	 * Preemptions allowed in the search of `make explore`; 0: any number, which is a proof, and
+	 * often the shorter search: states differ neither in who went last nor in what is left.
+	 */
 	unsigned bound;
 	/* Too large to be searched, or under TSO: so many walks by PCT, and as many at random. */
 	uint64_t walks, walks_tso;

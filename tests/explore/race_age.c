@@ -148,7 +148,7 @@ static void open_marked(void)
 
 SCENARIO(idle_marks, .rule = "two who mark a page idle, and one who marks it dirty, lose nothing",
 	 .setup = open_marked, .actors = { mark_and_read, mark_idle, mark_dirty },
-	 .verify = verify_marks, .name_word = world_name, .bound = 2);
+	 .verify = verify_marks, .name_word = world_name);
 
 /* ------------------------------------------------------------------ a folio by its number */
 

@@ -35,11 +35,11 @@ static void process_stores(void)
 
 SCENARIO(collapse_store, .rule = "a process's store is in the copy, or comes after it (I6)",
 	 .setup = open_small, .actors = { process_stores, collapse }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 SCENARIO(collapse_guest, .rule = "a guest's store is in the copy, or comes after it (I6)",
 	 .setup = open_small, .actors = { store_seven, collapse }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /* It writes by the reference that it has, as a device does, and keeps it. */
 static pfn_t held;
@@ -62,4 +62,4 @@ static void verify_written(void)
 
 SCENARIO(collapse_device, .rule = "what is written by a reference is not lost to a copy (I6)",
 	 .setup = open_small, .actors = { device_writes, collapse }, .verify = verify_written,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);

@@ -62,6 +62,5 @@ SCENARIO(fault_remove, .rule = "no leaf without a region (I7, U23)", .setup = op
 /* ------------------------------------------------------------------ two faults, one entry */
 
 SCENARIO(two_faults, .rule = "two faults on one entry make one leaf, and one set of tables (U24)",
-	 .bound = 3,
 	 .setup = open_untouched, .actors = { store_seven, store_seven }, .verify = verify_seven,
 	 .name_word = world_name);

@@ -57,4 +57,4 @@ SCENARIO(copy_on_write, .rule = "no guest reads the old page after the new one (
 /* Both copy, or one uses what the other has copied. */
 SCENARIO(copy_twice, .rule = "of two copies of one page one stays, and both stores are in it (I6)",
 	 .setup = open_private, .actors = { store_seven, process_writes_behind },
-	 .verify = verify_seven_and_eight, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven_and_eight, .name_word = world_name);

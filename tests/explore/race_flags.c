@@ -96,7 +96,7 @@ static void verify_both(void)
 
 SCENARIO(flags_table_for_leaf, .rule = "a CPU that walks a table loses it before a leaf stands there",
 	 .setup = open_table_for_leaf, .actors = { store_seven, store_eight },
-	 .verify = verify_both, .name_word = world_name, .bound = 2);
+	 .verify = verify_both, .name_word = world_name);
 
 /* ------------------------------------------------------------------ a table for a leaf */
 
@@ -120,7 +120,7 @@ static void open_leaf_for_table(void)
 
 SCENARIO(flags_leaf_for_table, .rule = "a CPU that knows a leaf loses it before a table stands there",
 	 .setup = open_leaf_for_table, .actors = { store_seven, store_eight },
-	 .verify = verify_both, .name_word = world_name, .bound = 2);
+	 .verify = verify_both, .name_word = world_name);
 
 /* ------------------------------------------------------------------ the primary tables */
 

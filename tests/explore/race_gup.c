@@ -36,7 +36,7 @@ static void unmap(void)
 
 SCENARIO(get_fast_unmap, .rule = "a page that is got without a lock is not freed (S16)",
 	 .setup = open_five, .actors = { get_fast, unmap }, .verify = world_verify,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);
 
 static void verify_five(void)
 {
@@ -46,7 +46,7 @@ static void verify_five(void)
 
 SCENARIO(hold_migrate, .rule = "a page that is held stays, or had moved before (S89, S95)",
 	 .setup = open_five, .actors = { hold, migrate_first }, .verify = verify_five,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);
 
 /* What is written by the reference is in the page, wherever the page is then. */
 static void write_fast(void)
@@ -60,7 +60,7 @@ static void write_fast(void)
 
 SCENARIO(write_fast_migrate, .rule = "no page moves away from who writes by a reference (S46)",
 	 .setup = open_five, .actors = { write_fast, migrate_first }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /* ---------------------------------- A and D, by hand and by a CPU */
 
@@ -151,4 +151,4 @@ static void verify_pool(void)
 
 SCENARIO(pool_twice, .rule = "two faults on one page take one page of the pool, the last",
 	 .setup = open_pool, .actors = { write_low, write_high }, .verify = verify_pool,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);

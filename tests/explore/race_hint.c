@@ -95,7 +95,7 @@ static void hint_and_load(void)
 
 SCENARIO(hint_moves, .rule = "a store is in the page wherever hinting faults move it (I6)",
 	 .setup = open_nodes, .actors = { store_seven, hint_and_load }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 static void open_hinted(void)
 {

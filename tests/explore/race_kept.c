@@ -45,7 +45,7 @@ static void two_and_back(void)
 }
 
 SCENARIO(lists_apart, .rule = "no frame is lent by two lists", .setup = open_kept,
-	 .actors = { two_and_back, two_and_back }, .bound = 3, .verify = world_verify,
+	 .actors = { two_and_back, two_and_back }, .verify = world_verify,
 	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ counted meanwhile */
@@ -85,7 +85,7 @@ SCENARIO(count_beside, .rule = "who counts the frames on the lists sees a change
 	 .name_word = world_name);
 SCENARIO(stats_beside, .rule = "a frame that moves between list and allocator is counted once",
 	 .setup = open_kept, .actors = { two_and_back, count_free }, .verify = world_verify,
-	 .bound = 3, .name_word = world_name);
+	 .name_word = world_name);
 
 /* ------------------------------------------------------------------ asked for */
 

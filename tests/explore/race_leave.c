@@ -87,8 +87,7 @@ SCENARIO(leave_reclaim, .rule = "what a leaf out of use knows is told before dir
 	 .name_word = world_name);
 
 SCENARIO(leave_reclaim_batch, .rule = "once for a folio, and no later (I4)", .setup = open_given_batch,
-	 .actors = { remove_region, page_out }, .verify = verify_six, .name_word = world_name,
-	 .bound = 2);
+	 .actors = { remove_region, page_out }, .verify = verify_six, .name_word = world_name);
 
 /* And the guest stores by what its TLB remembers of the table. */
 SCENARIO(leave_store_reclaim, .rule = "a store by a stale translation is told with the leaf (I6, U12)",

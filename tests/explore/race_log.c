@@ -139,7 +139,7 @@ static void enable_and_read(void)
 
 SCENARIO(log_begins_fault, .rule = "nor by a fault that knew of no log",
 	 .setup = open_untouched, .actors = { store_seven, enable_and_read }, .verify = verify_copy,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 static void disable(void)
 {
@@ -220,7 +220,7 @@ static void open_split(void)
 
 SCENARIO(log_splits, .rule = "no store is unseen when a large leaf has become small ones (U35)",
 	 .setup = open_large, .actors = { store_seven, enable_and_copy }, .verify = verify_copy,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);
 SCENARIO(log_joins, .rule = "a fault and a store go on while small leaves become a large one (U34)",
 	 .setup = open_split, .actors = { store_seven, disable }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);

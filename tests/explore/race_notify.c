@@ -81,7 +81,7 @@ static void bracket_first(void)
 	check(space_invalidate(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
 }
 
-SCENARIO(brackets_overlap, .rule = "brackets that overlap are one to a fault (U22)", .bound = 3,
+SCENARIO(brackets_overlap, .rule = "brackets that overlap are one to a fault (U22)",
 	 .setup = open_host_pages, .actors = { store_last, bracket_first, bracket_last },
 	 .verify = verify_store, .name_word = world_name);
 

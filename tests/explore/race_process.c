@@ -142,4 +142,4 @@ static void load_both(void)
 
 SCENARIO(process_copy, .rule = "no CPU reads the old page after another stored to the new one (S100)",
 	 .setup = open_told, .actors = { put_and_tell, look_when_told, load_both },
-	 .verify = verify_seven, .name_word = world_name, .bound = 3);
+	 .verify = verify_seven, .name_word = world_name);

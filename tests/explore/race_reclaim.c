@@ -72,7 +72,7 @@ SCENARIO(clean_and_reclaim, .rule = "who cleans a page first cuts off the guests
 
 SCENARIO(reclaim_process, .rule = "what a process stores is in what is written, or keeps the page (I6)",
 	 .setup = open_file, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /*
  * Pages that are taken together: of three, reclaim looks at one, then at two. Clean, used by
@@ -202,11 +202,11 @@ static void open_swapped(void)
 
 SCENARIO(swap_out_guest, .rule = "what a guest stores is in its slot, or keeps the page (I6)",
 	 .setup = open_swap, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 SCENARIO(swap_out_process, .rule = "what a process stores is in its slot, or keeps the page (I6)",
 	 .setup = open_swap, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /*
  * The page is in memory and in its slot, clean: the last moment at which a store makes it dirty
@@ -214,7 +214,7 @@ SCENARIO(swap_out_process, .rule = "what a process stores is in its slot, or kee
  */
 SCENARIO(swap_in_out, .rule = "a page that comes back while it goes is found where it is (I6)",
 	 .setup = open_swapped, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /* Only in its slot. */
 static void open_out(void)
@@ -225,7 +225,7 @@ static void open_out(void)
 
 SCENARIO(swap_in_twice, .rule = "two who want a page back get the same one (I6)",
 	 .setup = open_out, .actors = { process_writes, process_writes_behind },
-	 .verify = verify_seven_and_eight, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven_and_eight, .name_word = world_name);
 
 /* Its process gives it up meanwhile: neither page nor slot is left behind. */
 static void discard_it(void)
@@ -245,7 +245,7 @@ static void verify_nothing_left(void)
 
 SCENARIO(swap_out_discard, .rule = "a page that goes from its process while it is swapped out leaves nothing",
 	 .setup = open_swap, .actors = { discard_it, reclaim_it }, .verify = verify_nothing_left,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 static void verify_seven_or_nothing(void)
 {
@@ -258,8 +258,8 @@ static void verify_seven_or_nothing(void)
 
 SCENARIO(swap_in_discard, .rule = "a page that is given up while it comes back does not",
 	 .setup = open_out, .actors = { discard_it, process_writes },
-	 .verify = verify_seven_or_nothing, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven_or_nothing, .name_word = world_name);
 
 SCENARIO(last_put_drain, .rule = "a page that is freed is on no list, and in no batch",
 	 .setup = open_swap, .actors = { discard_it, reclaim_any }, .verify = verify_nothing_left,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);

@@ -199,4 +199,4 @@ static void enable_twice_and_copy(void)
 
 SCENARIO(ring_only_device_again, .rule = "and each time that one begins (U33)",
 	 .setup = open_only_later, .actors = { device_stores, enable_twice_and_copy },
-	 .verify = verify_copy, .name_word = world_name, .bound = 2);
+	 .verify = verify_copy, .name_word = world_name);

@@ -57,7 +57,7 @@ SCENARIO(fork_process, .rule = "no store of the parent's reaches the child after
 
 SCENARIO(fork_guest, .rule = "no store of the parent's guest reaches the child after fork (S20)",
 	 .setup = open_parent_guest, .actors = { store_seven, fork_it }, .verify = verify_forked,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 static void open_family(void)
 {
@@ -134,16 +134,14 @@ static void verify_unequal(void)
 #define STORE_KEPT "a store while pages are merged is kept, and is nobody else's (S80, I6)"
 
 SCENARIO(merge_guest, .rule = STORE_KEPT, .setup = open_equal_default,
-	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
-	 .bound = 3);
+	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name);
 
 SCENARIO(merge_process, .rule = STORE_KEPT, .setup = open_equal_default,
 	 .actors = { process_stores_second, scan_one }, .verify = verify_unequal,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 SCENARIO(merge_unbracketed, .rule = STORE_KEPT, .setup = open_equal_unbracketed,
-	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
-	 .bound = 2);
+	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name);
 
 SCENARIO(merge_glory, .rule = STORE_KEPT, .setup = open_equal_glory,
 	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
@@ -215,7 +213,7 @@ static void put_and_look(void)
 
 SCENARIO(secondary_first, .rule = "listeners have a new page before a CPU stores to it (S84)",
 	 .setup = open_glory, .actors = { put_and_look, put_behind }, .verify = verify_copied,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);
 
 /* S82: the guest has no translation yet, and looks the page up while it is exchanged. */
 static void open_unmapped(void)
@@ -227,4 +225,4 @@ static void open_unmapped(void)
 
 SCENARIO(lookup_waits, .rule = "no lookup of the old page is used after the new entry (S82)",
 	 .setup = open_unmapped, .actors = { look_both_ways, process_puts },
-	 .verify = verify_copied, .name_word = world_name, .bound = 3);
+	 .verify = verify_copied, .name_word = world_name);

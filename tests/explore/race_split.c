@@ -92,7 +92,7 @@ static void verify_second(void)
 
 SCENARIO(split_guest, .rule = "a store's mark is its page's, whatever folio that is in (I6)",
 	 .setup = open_pair, .actors = { store_to_second, split_pair }, .verify = verify_second,
-	 .name_word = world_name, .bound = 3);
+	 .name_word = world_name);
 
 static void process_stores(void)
 {
@@ -162,4 +162,4 @@ static void verify_child(void)
 
 SCENARIO(split_fork, .rule = "a process that is forked meanwhile has each page, and no count is wrong",
 	 .setup = open_pair, .actors = { fork_it, split_pair }, .verify = verify_child,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
