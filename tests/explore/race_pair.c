@@ -179,18 +179,19 @@ static void verify_pair(void)
 
 /* ------------------------------------------------------------------ the pairs */
 
-/* Under TSO these have too many steps to be searched in `make test`: walks. */
+/* Under TSO the guest beside reclaim is too much to be searched in `make test`: walks. */
+enum { GUEST = 1, RECLAIM = 2 };
 enum {
-	TSO_store, TSO_load = 0, TSO_device = 0, TSO_process = 0, TSO_harvest = 0, TSO_relog = 0,
-	TSO_zap = 0, TSO_age = 0, TSO_migrate = 0, TSO_remove = 0,
-	TSO_writeback = 0, TSO_reclaim = 256,
+	IS_store = GUEST, IS_load = GUEST, IS_device = 0, IS_process = 0, IS_harvest = 0,
+	IS_relog = 0, IS_zap = 0, IS_age = 0, IS_migrate = 0, IS_writeback = 0,
+	IS_reclaim = RECLAIM, IS_remove = 0,
 };
 
 #define PAIR(policy, a, b)                                                                  \
 	SCENARIO(pair_##policy##_##a##_##b, .rule = "a store is lost to nobody (I6)",       \
 		 .setup = open_##policy, .actors = { op_##a, op_##b }, .verify = verify_pair, \
-		 .name_word = world_name, .bound = 2,                        \
-		 .walks_tso = TSO_##a | TSO_##b, .on_request = true);
+		 .name_word = world_name, .bound = 2,                                       \
+		 .walks_tso = (IS_##a | IS_##b) == (GUEST | RECLAIM) ? 256 : 0, .on_request = true);
 
 /* An operation with itself and with those below it. */
 #define FROM_REMOVE(p, a)    PAIR(p, a, remove)
