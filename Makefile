@@ -83,7 +83,7 @@ clean:
 
 IMAGE_SOURCES := $(wildcard boot/*.[cS] vmx/*.[cS] mm/*.c mm/base/*.c ept/*.c guest/machine/*.c \
 	    guest/load/*.c tests/tap.c tests/boot/*.[cS] tests/host/soft*.c \
-	    tests/host/agree*.c tests/host/oracle.c \
+	    tests/host/agree*.c tests/host/oracle*.c \
 	    $(filter-out tests/bench/step.c tests/bench/hosted.c,$(wildcard tests/bench/*.c)))
 IMAGE_OBJECTS := $(IMAGE_SOURCES:%=$(BUILD)/image/%.o)
 

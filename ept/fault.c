@@ -283,7 +283,7 @@ static inline enum fault_result map(struct ept *ept, struct ept_cpu *cpu, const 
 enum fault_result ept_fault_locked(struct ept *ept, struct ept_cpu *cpu, gfn_t frame,
 				   enum access access)
 {
-	struct fault fault;
+	struct fault fault;	/* begin and look_up fill in the rest: zeros would cost, and nobody reads them */
 
 	fault.frame = frame;
 	fault.access = access;

@@ -1,7 +1,4 @@
-/*
- * Dirty logs, for ept's own files: who is told of a store,
- * and what a leaf in a logged region lacks.
- */
+/* Dirty logs, for ept's own files: who is told of a store, what a logged region's leaves lack. */
 #ifndef EPT_LOG_H
 #define EPT_LOG_H
 

@@ -39,16 +39,16 @@ static bool is_bare(const struct ept *ept, hva_t address)
  * By the folio's mark; where that comes when the leaf goes, by the leaf's own D; where it never
  * comes, by the primary entry's (compare).
  */
-static bool is_known_dirty(const struct ept *ept, spte_t s)
+static bool is_known_dirty(const struct ept *ept, pfn_t folio)
 {
-	return folio_dirty(ept->host, spte_frame(s)) || !policy_marks_first(ept);
+	return folio_dirty(ept->host, folio) || !policy_marks_first(ept);
 }
 
 /*
  * U2: the dirty mark comes with the right to write, under this lock, and is taken in a bracket
  * alone. (Under policy ZAP the leaf's D comes with the store, and tells when it goes.) I7, what
  * can be told under this lock: inside one region, no wider than it, the frame of a live folio
- * (folio_order panics if not) that some process maps. A leaf goes before its primary entry does, so
+ * (folio_head panics if not) that some process maps. A leaf goes before its primary entry does, so
  * it never outlives the last one. That the process is this VM's is I1's: compare().
  */
 static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
@@ -70,11 +70,13 @@ static void check_leaf(struct ept *ept, gfn_t frame, unsigned level, spte_t s)
 		broken(frame, level, s, "larger than the processor allows");
 	if (is_bare(ept, region_hva(region, frame)))
 		return;
-	if (level_order(level) > folio_order(ept->host, spte_frame(s)))
+	pfn_t folio = folio_head(ept->host, spte_frame(s));
+
+	if (level_order(level) > folio_order(ept->host, folio))
 		broken(frame, level, s, "larger than the folio behind it");
-	if (!folio_mapcount(ept->host, spte_frame(s)))
+	if (!folio_mapcount(ept->host, folio))
 		broken(frame, level, s, "names a frame that no process maps");
-	if (spte_host_writable(s) && !is_known_dirty(ept, s))
+	if (spte_host_writable(s) && !is_known_dirty(ept, folio))
 		broken(frame, level, s, "may be written, and its folio is not dirty");
 }
 

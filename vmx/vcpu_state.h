@@ -28,8 +28,9 @@ struct vcpu {
 	unsigned host_cpu;		/* its host state is in the VMCS, its TLB knows the VPID */
 	struct ept_entrance entrance;	/* of that CPU; of a raw VM, to its own `nobody` */
 	enum ept_entry logged;		/* EPT_LOGGED: runs with page-modification logging; or 0 */
-	enum ept_entry expected;	/* if ept_enter says so, nothing is to be done: as `logged`, or */
-#define EXPECT_NOTHING ((enum ept_entry)~0)	/* INVVPID before the next entry */
+	/* What the entry says if nothing is to be done: as `logged`, or INVVPID before the next one. */
+	enum ept_entry expected;
+#define EXPECT_NOTHING ((enum ept_entry)~0)
 	struct vm *vm;
 	uint16_t vpid;
 	uint32_t primary;		/* what the field holds: saves the VMREAD */
@@ -48,7 +49,7 @@ struct vm {
 	uint8_t *msr_bitmap, *io_bitmaps;	/* one page, two pages */
 };
 
-/* A VM on hand-made EPT tables, for tests: no ept_enter, no ept_leave. */
+/* A VM on hand-made EPT tables, for tests: entries of which ept/ knows nothing. */
 MUST_USE enum status vm_create_raw(uint64_t eptp, struct vm **out);
 
 /* One bit in Interruption-Information fields: SDM "Interruption-Information Format". */

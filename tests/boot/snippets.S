@@ -129,6 +129,33 @@ snippet_\name\()_end:
 	hlt
 	END store_pages
 
+/*
+ * A turn of the content oracle: ECX accesses from ESI on, struct oracle_access (tests/host/oracle.h),
+ * by halves of a word. Slowly: so that harvests come while the CPU has translations cached.
+ */
+	SNIPPET oracle_turn
+1:	mov	(%esi), %edi
+	testb	$1, 8(%esi)
+	jz	2f
+	mov	(%edi), %eax
+	mov	4(%edi), %edx
+	mov	%eax, 24(%esi)
+	mov	%edx, 28(%esi)
+2:	testb	$2, 8(%esi)
+	jz	3f
+	mov	16(%esi), %eax
+	mov	20(%esi), %edx
+	mov	%eax, (%edi)
+	mov	%edx, 4(%edi)
+3:	mov	$20, %eax
+4:	dec	%eax
+	jnz	4b
+	add	$32, %esi
+	dec	%ecx
+	jnz	1b
+	hlt
+	END oracle_turn
+
 	SNIPPET watch32
 1:	mov	(%esi), %eax
 	mov	%eax, (%edi)

@@ -9,8 +9,8 @@
 enum {
 	ANONYMOUS = 1024,		/* pages; the rest of ORACLE_PAGES are a file's */
 	SWAP_PAGES = 2 * ANONYMOUS,
-	STORES_A_TURN = 16,
-	STORES_A_ROUND = 1000, ACTS_A_ROUND = 4, HARVESTS_A_ROUND = 3,	/* at least */
+	STORES_A_ROUND = 128, ACTS_A_ROUND = 2,	/* at least */
+	STORES_A_HARVEST = 32, TURNS_A_HARVEST = 16,	/* whichever comes first */
 };
 
 static uint64_t draw(uint64_t *state, uint64_t below)
@@ -114,44 +114,63 @@ static void read_page(struct oracle *o, unsigned page, struct oracle_page *into)
 
 /* ------------------------------------------------------------------ a writer */
 
-static struct soft_cpu *this_cpu(struct oracle *o)
+static unsigned page_of(const struct oracle *o, uint64_t address)
 {
-	check(port_cpu() < ORACLE_CPUS);
-	return &o->cpus[port_cpu()].soft;
+	return (unsigned)(address / PAGE_SIZE / o->memory->stride);
 }
 
-static void store(struct oracle_writer *w, unsigned page)
+static struct oracle_access access_to(struct oracle_writer *w, unsigned page, unsigned what)
 {
-	struct oracle *o = w->oracle;
+	return (struct oracle_access){ .address = word_gpa(w->oracle, page, w->number).raw,
+				       .what = what, .value = w->random };
+}
 
-	enum fault_result result = soft_store(this_cpu(o), word_gpa(o, page, w->number), w->random);
+/*
+ * Some are where others store, too, so that they meet. Of two pages a vCPU has the translations all
+ * the while and stays inside, whatever is taken from their leaves: what it stores unseen then, it
+ * does not soon store again.
+ */
+static void draw_turn(struct oracle_writer *w)
+{
+	static const uint64_t hot[] = { 2, 64, ORACLE_PAGES };
+	uint64_t among = hot[draw(&w->random, sizeof(hot) / sizeof(*hot))];
 
-	/* It is not made, and so will not be found. The harvester comes soon. */
-	if (result == FAULT_RING_FULL && o->plan.log.kind == LOG_RING_ONLY && w->ring) {
-		w->full++;
-		return;
+	for (unsigned i = 0; i < ORACLE_TURN; i++) {
+		unsigned page = (unsigned)draw(&w->random, among);
+
+		w->turn[i] = access_to(w, page, 1 + (unsigned)draw(&w->random, 3));
 	}
-	if (result != FAULT_FIXED)
-		w->refused++;
-	else
-		o->model[page].words[w->number] = w->random;
-	atomic_bump(&w->stores, 1);
 }
 
-static void load(struct oracle_writer *w, unsigned page)
+/* All of them are made: what it found is what it stored last; what it stored is remembered. */
+static void settle_turn(struct oracle_writer *w)
 {
-	uint64_t value = 0;
+	uint64_t stores = 0;
 
-	if (soft_load(this_cpu(w->oracle), word_gpa(w->oracle, page, w->number), &value) !=
-	    FAULT_FIXED)
-		w->refused++;
-	else
-		w->wrong += value != w->oracle->model[page].words[w->number];
+	for (unsigned i = 0; i < ORACLE_TURN; i++) {
+		const struct oracle_access *access = &w->turn[i];
+		uint64_t *word = &w->oracle->model[page_of(w->oracle, access->address)].words[w->number];
+
+		if (access->what & ORACLE_LOAD)
+			w->wrong += access->found != *word;
+		if (access->what & ORACLE_STORE) {
+			*word = access->value;
+			stores++;
+		}
+	}
+	atomic_bump(&w->stores, stores);
+}
+
+static void make_turn(struct oracle_writer *w)
+{
+	w->on_its_way = !w->oracle->plan.hands->make(w);
+	if (!w->on_its_way)
+		settle_turn(w);
 }
 
 /*
  * Every second one waits while its ring is full; what the others store then is in the bitmap, or
- * refused.
+ * not made.
  */
 static bool waits_for_ring(const struct oracle_writer *w)
 {
@@ -164,24 +183,14 @@ bool oracle_write(struct oracle_writer *w)
 
 	if (atomic_read(&o->over))
 		return false;
-	atomic_write(&w->parked, atomic_read(&o->stop));
-	if (atomic_read(&w->parked) || waits_for_ring(w))
-		return true;
-	ept_ring_use(o->ept, w->ring);
-	for (unsigned i = 0; i < STORES_A_TURN; i++) {
-		/* Half of them where others store, too, so that they meet. */
-		unsigned page = (unsigned)draw(&w->random, draw(&w->random, 2) ? 64 : ORACLE_PAGES);
-
-		/* A load, a store, or one after the other. */
-		unsigned what = 1 + (unsigned)draw(&w->random, 3);
-
-		if (what & 1)
-			load(w, page);
-		if (what & 2)
-			store(w, page);
+	if (!w->on_its_way) {
+		atomic_write(&w->parked, atomic_read(&o->stop));
+		if (atomic_read(&w->parked) || waits_for_ring(w))
+			return true;
+		draw_turn(w);
+		w->made = 0;
 	}
-	soft_leave(this_cpu(o));
-	ept_ring_use(o->ept, NULL);
+	make_turn(w);
 	return true;
 }
 
@@ -323,20 +332,31 @@ static uint64_t stores(const struct oracle *o)
 static bool enough(const struct oracle *o)
 {
 	return stores(o) - o->stores_then >= STORES_A_ROUND &&
-	       atomic_read(&o->acts) - o->acts_then >= ACTS_A_ROUND &&
-	       o->harvests % HARVESTS_A_ROUND == 0;
+	       atomic_read(&o->acts) - o->acts_then >= ACTS_A_ROUND;
 }
 
+/* There is something to harvest, or somebody waits for room in his ring. */
+static bool it_is_time(struct oracle *o)
+{
+	if (stores(o) - o->stores_seen < STORES_A_HARVEST && ++o->turns < TURNS_A_HARVEST)
+		return false;
+	o->stores_seen = stores(o);
+	o->turns = 0;
+	return true;
+}
+
+/* It goes on while the others come to a stop: one of them may wait for room in its ring. */
 bool oracle_harvest(struct oracle *o)
 {
-	if (!atomic_read(&o->stop)) {
+	bool all_still = atomic_read(&o->stop) && all_parked(o);
+
+	if (all_still || it_is_time(o))
 		harvest(o);
-		atomic_write(&o->stop, enough(o));
+	if (!all_still) {
+		if (enough(o))
+			atomic_write(&o->stop, 1);
 		return true;
 	}
-	if (!all_parked(o))
-		return true;
-	harvest(o);
 	compare(o);
 	o->stores_then = stores(o);
 	o->acts_then = atomic_read(&o->acts);
@@ -357,24 +377,13 @@ uint64_t oracle_errors(const struct oracle *o)
 
 /* ------------------------------------------------------------------ beginning and end */
 
-static enum status open_cpu(struct oracle *o, struct oracle_cpu *cpu)
-{
-	enum status status = folio_alloc_zeroed(o->memory->host, ORDER_4K, &cpu->list);
-
-	if (status != STATUS_OK)
-		return status;
-	soft_cpu_init(&cpu->soft, o->ept);
-	soft_give_list(&cpu->soft, cpu->list);
-	return STATUS_OK;
-}
-
 static enum status open_writer(struct oracle *o, unsigned number)
 {
 	struct oracle_writer *w = &o->writers[number];
 
 	w->oracle = o;
 	w->number = number;
-	w->random = 0x9e3779b97f4a7c15 + number + o->plan.policy * 16;
+	w->random = 0x9e3779b97f4a7c15 + number + o->random;
 	return log_is_by_rings(o->plan.log.kind) ?
 	       ept_ring_create(o->ept, EPT_RING_LEAST, &w->ring) : STATUS_OK;
 }
@@ -385,19 +394,24 @@ static enum status lend(struct oracle *o)
 				 o->memory->level };
 	enum status status = ept_region_add(o->ept, &region);
 
-	for (unsigned i = 0; i < ORACLE_CPUS && status == STATUS_OK; i++)
-		status = open_cpu(o, &o->cpus[i]);
 	for (unsigned i = 0; i < o->plan.writers && status == STATUS_OK; i++)
 		status = open_writer(o, i);
-	return status;
+	return status == STATUS_OK ? o->plan.hands->open(o) : status;
 }
 
 /* Some stores before there is a log: by large leaves, and such as are dirty already. */
 static void store_before(struct oracle *o)
 {
-	for (unsigned page = 0; page < ORACLE_PAGES; page += 7)
-		store(&o->writers[0], page);
-	soft_leave(this_cpu(o));
+	struct oracle_writer *w = &o->writers[0];
+
+	for (unsigned page = 0; page < ORACLE_PAGES; page += 7 * ORACLE_TURN) {
+		for (unsigned i = 0; i < ORACLE_TURN; i++)
+			w->turn[i] = access_to(w, (page + 7 * i) % ORACLE_PAGES, ORACLE_STORE);
+		w->made = 0;
+		do
+			make_turn(w);
+		while (w->on_its_way);
+	}
 }
 
 static enum status begin(struct oracle *o)
@@ -420,14 +434,16 @@ static enum status begin(struct oracle *o)
 enum status oracle_open(struct oracle *o, struct oracle_memory *memory,
 			const struct oracle_plan *plan)
 {
-	struct ept_caps caps = { .max_level = memory->level, .accessed_dirty = plan->accessed_dirty,
-				 .pml = plan->accessed_dirty };
+	struct ept_caps caps = plan->caps;
 	enum status status;
+
+	caps.max_level = memory->level;
 
 	__builtin_memset(o, 0, sizeof(*o));
 	o->plan = *plan;
 	o->memory = memory;
-	o->random = 0x2545f4914f6cdd1d + plan->policy;
+	o->random = UINT64_C(0x2545f4914f6cdd1d) + (unsigned)plan->policy +
+		    EPT_POLICIES * (unsigned)plan->log.kind;
 	status = ept_create(memory->space, &caps, &o->ept);
 	if (status != STATUS_OK)
 		return status;
@@ -445,11 +461,9 @@ void oracle_close(struct oracle *o)
 	ept_verify(o->ept);
 	(void)!ept_log_disable(o->ept, gfn(0));
 	ept_verify(o->ept);
+	o->plan.hands->close(o);
 	for (unsigned i = 0; i < o->plan.writers; i++)
 		if (o->writers[i].ring)
 			ept_ring_destroy(o->ept, o->writers[i].ring);
-	for (unsigned i = 0; i < ORACLE_CPUS; i++)
-		if (o->cpus[i].soft.ept)
-			folio_put(o->memory->host, o->cpus[i].list);
 	ept_destroy(o->ept);
 }

@@ -1,12 +1,14 @@
 /*
- * The content oracle, with all that a host does going on at once: vCPUs on soft CPUs store at
- * random, the host's daemons and a device have the memory as well, and a harvester keeps a copy of
- * it, up to date by the dirty log alone. Now and then all stand still: then copy, memory and what
- * everybody remembers of his own stores are the same, byte for byte (S64, I6).
+ * The content oracle, with all that a host does going on at once: vCPUs store at random, the
+ * host's daemons and a device have the memory as well, and a harvester keeps a copy of it, up to
+ * date by the dirty log alone. Now and then all stand still: then copy, memory and what everybody
+ * remembers of his own stores are the same, byte for byte (S64, I6).
  *
  * Made of turns, so that threads (tests/unit/ept_oracle_live.c) and the image's tasks
  * (tests/boot/test_oracle.c) can play it: each actor calls its function again and again, from
- * whatever CPU, until it says false. No turn waits for another.
+ * whatever CPU, until it says false. No turn waits for another. A writer's accesses are made by
+ * hands of two kinds: soft CPUs (oracle_soft.c) and the processor's own vCPUs (tests/boot/
+ * oracle_vcpu.c).
  *
  *	writer, host				harvester
  *	------------				---------
@@ -43,10 +45,28 @@ MUST_USE enum status oracle_memory_open(struct oracle_memory *memory, struct hos
 					unsigned level);
 void oracle_memory_close(struct oracle_memory *memory);
 
+struct oracle;
+struct oracle_writer;
+
+/* Who makes the writers' accesses. */
+struct oracle_hands {
+	/* After the EPT and its memory, before the log. What it leaves behind by an error, close frees. */
+	enum status (*open)(struct oracle *oracle);
+	/*
+	 * The accesses of this turn that are not made yet. False: some ring is full, or its time is
+	 * over; the rest comes when it is called again. On a CPU below ORACLE_CPUS, outside the
+	 * guest before and after.
+	 */
+	bool (*make)(struct oracle_writer *writer);
+	void (*close)(struct oracle *oracle);
+};
+extern const struct oracle_hands oracle_soft_hands;
+
 struct oracle_plan {
 	enum ept_policy policy;
 	struct log_options log;
-	bool accessed_dirty;		/* the EPT's */
+	const struct oracle_hands *hands;
+	struct ept_caps caps;		/* leaves as large as the memory's are made of it */
 	unsigned writers;		/* 1 to ORACLE_WRITERS */
 	unsigned rounds;
 };
@@ -61,14 +81,27 @@ struct oracle_cpu {
 	pfn_t list;
 };
 
+/* A load, a store, or one after the other. The snippet oracle_turn of tests/boot knows the shape. */
+enum { ORACLE_LOAD = 1, ORACLE_STORE = 2 };
+struct oracle_access {
+	uint64_t address;		/* guest-physical, of a word of eight bytes */
+	uint64_t what;
+	uint64_t value;			/* to store */
+	uint64_t found;			/* by the load */
+};
+enum { ORACLE_TURN = 32 };		/* accesses */
+
 struct oracle_writer {
 	struct oracle *oracle;
 	struct ept_ring *ring;
 	unsigned number;
 	uint64_t random;
+	struct oracle_access turn[ORACLE_TURN];
+	unsigned made;			/* of those; by hands that make them one by one */
+	bool on_its_way;		/* between the turn's beginning and its end */
 	uint64_t wrong;			/* loads that found what it had not stored */
 	uint64_t refused;		/* accesses that ended in no memory, or worse */
-	uint64_t full;			/* stores that no ring had room for: by LOG_RING_ONLY */
+	uint64_t full;			/* times that no ring had room: by LOG_RING_ONLY */
 	atomic64_t stores;
 	atomic32_t parked;
 };
@@ -77,7 +110,7 @@ struct oracle {
 	struct oracle_plan plan;
 	struct oracle_memory *memory;
 	struct ept *ept;
-	struct oracle_cpu cpus[ORACLE_CPUS];
+	struct oracle_cpu cpus[ORACLE_CPUS];	/* the soft hands' */
 	struct oracle_writer writers[ORACLE_WRITERS];
 
 	/* The host's task. */
@@ -89,6 +122,7 @@ struct oracle {
 	atomic32_t stop, over;
 	uint64_t harvests, rounds, reported;
 	uint64_t stores_then, acts_then;	/* when all stood still last */
+	uint64_t stores_seen, turns;	/* at the last harvest, since then */
 	uint64_t unknown;		/* pages reported that nobody ever stores to */
 	uint64_t lost, stale;		/* words that memory, or the copy, has not */
 	uint64_t bits[ORACLE_WORDS];

@@ -28,7 +28,7 @@ static void *writer_thread(void *argument)
 
 	port_set_cpu(writer->number + 1);
 	while (oracle_write(writer))
-		if (atomic_read(&writer->parked))
+		if (atomic_read(&writer->parked) || writer->on_its_way)
 			sched_yield();
 	return NULL;
 }
@@ -91,7 +91,7 @@ static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actor
 		oracle.cpus[i].soft.broken = twin;
 	actors(plan->writers);
 	print_message("# policy %u, log %u%s, level %u, %u vCPUs: %lu harvests, %lu pages reported, "
-		      "%lu acts of the host, %lu stores refused, %lu + %lu words lost\n",
+		      "%lu acts of the host, %lu stores held up, %lu + %lu words lost\n",
 		      plan->policy, plan->log.kind, plan->log.lazy ? " lazy" : "", memory.level,
 		      plan->writers, oracle.harvests, oracle.reported, atomic_read(&oracle.acts),
 		      full(), oracle.lost, oracle.stale);
@@ -110,9 +110,11 @@ static bool is_left_out(const struct oracle_plan *plan)
 static void each(const struct log_options *log, bool flags)
 {
 	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++) {
-		struct oracle_plan plan = { .policy = policy, .log = *log, .accessed_dirty = flags,
+		struct oracle_plan plan = { .policy = policy, .log = *log,
+					    .hands = &oracle_soft_hands,
+					    .caps = { .accessed_dirty = flags, .pml = flags },
 					    .writers = 1u << ((unsigned)log->kind + policy) % 3,
-					    .rounds = 1 };
+					    .rounds = 8 };
 
 		if (!is_left_out(&plan))
 			assert_int_equal(play(&plan, 0, by_threads), 0);
@@ -161,8 +163,9 @@ static void clean_write_is_caught(void **state)
 	(void)state;
 	assert_int_equal(oracle_memory_open(&memory, arena_open(&arena, 64), LEVEL_4K), STATUS_OK);
 	for (unsigned i = 0; i < 2; i++) {
-		struct oracle_plan plan = { .log.kind = kinds[i], .accessed_dirty = true,
-					    .writers = 2, .rounds = 1 };
+		struct oracle_plan plan = { .log.kind = kinds[i], .hands = &oracle_soft_hands,
+					    .caps = { .accessed_dirty = true, .pml = true },
+					    .writers = 2, .rounds = 8 };
 
 		assert_int_equal(play(&plan, 0, by_turns), 0);
 		assert_int_not_equal(play(&plan, SOFT_TWIN_CLEAN_WRITE, by_turns), 0);
