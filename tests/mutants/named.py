@@ -1386,7 +1386,7 @@ CLEANING = [
            "while (!spte_allows(found, access) && spte_adds_write(found, *leaf))", "while (false)",
            "U27: rights that grow cost no flush", PROTECT + "s56_reads_go_on"),
     Mutant("unseen-clean-folio", "ept/verify.c",
-           "if (spte_host_writable(s) && !is_known_dirty(ept, s))", "if (false)",
+           "if (spte_host_writable(s) && !is_known_dirty(ept, folio))", "if (false)",
            "U2: what may be written has a dirty folio", "unit/ept_verify:clean_folio"),
     Mutant("explored-clean-record-without-flush", "mm/clean.c", "gather_finish(&gather);", "",
            "S41: a store is in what the record's owner takes, or D is there again",

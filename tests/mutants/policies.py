@@ -83,7 +83,7 @@ POLICIES = [
            "one policy for all leaves of an EPT", POLICY + "chosen_before_the_regions",
            within="ept_set_policy"),
     Mutant("verified-by-zap-alone", "ept/verify.c",
-           "return folio_dirty(ept->host, spte_frame(s)) || !policy_marks_first(ept);",
+           "return folio_dirty(ept->host, folio) || !policy_marks_first(ept);",
            "return true;",
            "U2: by MAP the folio is dirty as soon as the leaf is there", POLICY + "verified"),
 
