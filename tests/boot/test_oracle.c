@@ -50,14 +50,12 @@ static void run_tasks(unsigned writers)
 }
 
 /*
- * What differs between machines is the processor, not the policies: two of them everywhere, one
- * that marks first and one that marks last, and all of them where there are four CPUs, or as much
- * memory as few machines have.
+ * What differs between machines is the processor, not the policies: one of them everywhere, and all
+ * where there are four CPUs, or as much memory as few machines have.
  */
 static bool is_wanted(unsigned level, enum ept_policy policy)
 {
-	return cpu_count() >= 4 || level == LEVEL_1G || policy == EPT_POLICY_MAP ||
-	       policy == EPT_POLICY_ZAP;
+	return cpu_count() >= 4 || level == LEVEL_1G || policy == EPT_POLICY_MAP;
 }
 
 static void play(const struct oracle_plan *plan)
