@@ -135,5 +135,6 @@ static void command(char *arguments)
 		print("daemon: '%.40s': expected on [STEPS_A_SECOND [PAGES_A_STEP]], or off\n",
 		      what ? what : "");
 }
-CONSOLE_COMMAND("daemon", "[NAME on [STEPS_A_SECOND [PAGES_A_STEP]] | NAME off]: the host's own jobs",
+CONSOLE_COMMAND("daemon",
+		"[NAME on [STEPS_A_SECOND [PAGES_A_STEP]] | NAME off]: the host's own jobs",
 		command)

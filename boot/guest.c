@@ -273,5 +273,6 @@ lost:
 }
 
 CONSOLE_COMMAND("guest", "NAME [mem=MiB] [vcpus=N] [level=1..3] [harass=RANGES_PER_SECOND] "
-		"[policy=zap|rfc|map|pte|batch] [log=off|wp|dbit|pml|ring] [initrd=NAME] [console=raw|prefix] [cmdline=...]: run a guest image",
+		"[policy=zap|rfc|map|pte|batch] [log=off|wp|dbit|pml|ring] [initrd=NAME] "
+		"[console=raw|prefix] [cmdline=...]: run a guest image",
 		guest_command)

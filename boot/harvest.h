@@ -19,8 +19,8 @@ struct harvest {
 };
 
 /*
- * Logs all memory of the machine by that kind; `rate` harvests a second, on any CPU. STATUS_NO_MEMORY,
- * STATUS_UNSUPPORTED: this CPU cannot, and nothing is logged.
+ * Logs all memory of the machine by that kind; `rate` harvests a second, on any CPU.
+ * STATUS_NO_MEMORY, STATUS_UNSUPPORTED: this CPU cannot, and nothing is logged.
  */
 MUST_USE enum status harvest_start(struct harvest *harvest, struct machine *machine,
 				   enum log_kind kind, uint64_t rate);

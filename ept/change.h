@@ -91,7 +91,8 @@ MUST_USE bool ept_grow_entry(struct ept *ept, spte_slot_t *slot, spte_t new, spt
  * flush, no mark. False: something else stands there by now. Without ept->lock: between walk_enter
  * and walk_leave.
  */
-MUST_USE static inline bool ept_allow(struct ept_cpu *cpu, spte_slot_t *slot, spte_t old, spte_t new)
+MUST_USE static inline bool ept_allow(struct ept_cpu *cpu, spte_slot_t *slot, spte_t old,
+				      spte_t new)
 {
 	if (!slot_cmpxchg(slot, &old, new))
 		return false;

@@ -42,8 +42,8 @@ MUST_USE enum status ept_create(struct space *space, const struct ept_caps *caps
  *	ZAP	when it goes, or loses D, by what its flags have come to say. Linux on x86 till then
  *	RFC	dirty as by MAP, accessed as by ZAP: the series as it was posted
  *	BATCH	as by ZAP, once for a folio in each range that goes
- *	PTE	never: a leaf may be written where the process's own entry is dirty, and that is told
- *		of whoever cleans it
+ *	PTE	never: a leaf may be written where the process's own entry is dirty, and that is
+ *		told of whoever cleans it
  *
  * A memfd's page has no process's entry: whichever it is, the memfd's own lookup marks it (S35).
  */
@@ -54,9 +54,10 @@ enum ept_policy {
 /* MAP at first. Before any region is added. */
 void ept_set_policy(struct ept *ept, enum ept_policy policy);
 /*
- * A fault that maps a page of 4 KiB maps its neighbours as well: those of the aligned block of so many
- * pages that the host could be written through this moment, unused (S5, U3). A power of two up to 512;
- * 0, which it is at first: none. Before any region is added. Linux: PTE_PREFETCH_NUM, which is 8.
+ * A fault that maps a page of 4 KiB maps its neighbours as well: those of the aligned
+ * block of so many pages that the host could be written through this moment, unused (S5,
+ * U3). A power of two up to 512; 0, which it is at first: none. Before any region is
+ * added. Linux: PTE_PREFETCH_NUM, which is 8.
  */
 void ept_set_prefetch(struct ept *ept, unsigned pages);
 
@@ -99,23 +100,24 @@ MUST_USE enum status ept_region_add(struct ept *ept, const struct region *region
 MUST_USE enum status ept_region_add_memfd(struct ept *ept, const struct region *region,
 					  struct memfd *memfd);
 /*
- * Each of the three waits until no bracket is open, so none is called in one (U23); takes ept->lock, but
- * holds it exclusively no longer for a large region than for a small one; is meant for the region that
- * starts at `start`, else STATUS_NOT_FOUND.
+ * Each of the three waits until no bracket is open, so none is called in one (U23); takes
+ * ept->lock, but holds it exclusively no longer for a large region than for a small one; is meant
+ * for the region that starts at `start`, else STATUS_NOT_FOUND.
  *
- * remove unmaps it and returns when no CPU can reach it. Until then faults there are FAULT_RETRY, and
- * its place is taken.
+ * remove unmaps it and returns when no CPU can reach it. Until then faults there are
+ * FAULT_RETRY, and its place is taken.
  */
 MUST_USE enum status ept_region_remove(struct ept *ept, gfn_t start);
 /*
- * The same backing at other guest frames from now on, where nothing is mapped yet. STATUS_BAD_RANGE,
- * STATUS_EXISTS as ept_region_add, and EXISTS where it is logged: then it stays where it was, though
- * it may have lost what was mapped. Linux: KVM_MR_MOVE.
+ * The same backing at other guest frames from now on, where nothing is mapped yet.
+ * STATUS_BAD_RANGE, STATUS_EXISTS as ept_region_add, and EXISTS where it is logged: then it stays
+ * where it was, though it may have lost what was mapped. Linux: KVM_MR_MOVE.
  */
 MUST_USE enum status ept_region_move(struct ept *ept, gfn_t start, gfn_t to);
 /*
- * On return no CPU can store to a region that may only be read now; what was mapped stays. One that may
- * be written gets W with the next store to each page. Linux: KVM_MR_FLAGS_ONLY, KVM_MEM_READONLY.
+ * On return no CPU can store to a region that may only be read now; what was mapped stays.
+ * One that may be written gets W with the next store to each page. Linux:
+ * KVM_MR_FLAGS_ONLY, KVM_MEM_READONLY.
  */
 MUST_USE enum status ept_region_set_rights(struct ept *ept, gfn_t start, enum region_rights rights);
 /* A copy of the region that holds the frame. */
@@ -135,7 +137,8 @@ MUST_USE enum status ept_write_guest(struct ept *ept, gpa_t to, const void *from
  * How a store to a page of a logged region is noticed. Linux: KVM_MEM_LOG_DIRTY_PAGES.
  *
  *	WRITE_PROTECT	leaves lose W; the store faults, and the fault notes it
- *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at all
+ *	DIRTY_BIT	leaves of 4 KiB lose D, which the processor sets again; a harvest looks at
+ *			all of them
  *	RING		as WRITE_PROTECT, and the fault lists the page in its vCPU's ring
  *	PML		leaves of 4 KiB lose D; the processor lists the pages where it sets it again
  *	RING_ONLY	as RING, and nothing else notes pages: there is no bitmap. A store that its
@@ -146,7 +149,8 @@ enum log_kind { LOG_WRITE_PROTECT, LOG_DIRTY_BIT, LOG_RING, LOG_PML, LOG_RING_ON
 struct log_options {
 	enum log_kind kind;
 	bool manual;			/* ept_log_get clears nothing: ept_log_clear does */
-	bool initially_set;		/* every bit is set at first, and no leaf changes before it is cleared */
+	bool initially_set;		/* every bit is set at first, and no leaf changes before
+					   it is cleared */
 	bool lazy;			/* large leaves stay until somebody stores there */
 };
 
@@ -159,7 +163,8 @@ struct log_options {
  * no lock held, until each ept_write_guest from before has returned: what that has stored is in
  * what is read after. So the caller holds nothing that those take.
  */
-MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start, const struct log_options *options);
+MUST_USE enum status ept_log_enable(struct ept *ept, gfn_t start,
+				    const struct log_options *options);
 /*
  * And no more. Tables become large leaves again where the host's page is large and the region has
  * all of it, by one flush (U34). STATUS_NOT_FOUND. Takes ept->lock.
@@ -195,8 +200,9 @@ enum { EPT_RING_LEAST = 64, EPT_RING_MOST = 65536, EPT_RING_RESERVE = 16 };
 MUST_USE enum status ept_ring_create(struct ept *ept, unsigned entries, struct ept_ring **out);
 void ept_ring_destroy(struct ept *ept, struct ept_ring *ring);
 /*
- * What this CPU's faults let a guest store to is listed there from now on; NULL: in the bitmaps, and
- * where there is none its guest stores to nothing. Outside the guest; one CPU uses a ring at a time.
+ * What this CPU's faults let a guest store to is listed there from now on; NULL: in
+ * the bitmaps, and where there is none its guest stores to nothing. Outside the guest;
+ * one CPU uses a ring at a time.
  */
 void ept_ring_use(struct ept *ept, struct ept_ring *ring);
 /*
@@ -223,7 +229,7 @@ enum fault_result {
 	FAULT_READ_ONLY,		/* a write to a read-only region */
 	FAULT_NO_HOST,			/* the host has no mapping behind it, or fewer rights */
 	FAULT_NO_MEMORY,		/* the host is out of memory, for the page or for a table */
-	FAULT_MISCONFIGURED,		/* an entry there is none that a processor can use: our fault */
+	FAULT_MISCONFIGURED,		/* no entry that a processor can use: our fault */
 	FAULT_RING_FULL,		/* the store can be listed nowhere, and is not made: reset
 					   the vCPU's ring, then enter again. By LOG_RING_ONLY */
 };
@@ -237,10 +243,10 @@ enum fault_result {
 MUST_USE enum fault_result ept_fault(struct ept *ept, gpa_t address, enum access access,
 				     enum access allowed);
 /*
- * One EPT misconfiguration: where ept_fault has found no region, the entry itself makes a processor leave
- * the next time. FAULT_NO_REGION, as long as no region was added since: what an access to nothing means
- * is the caller's to say. Else FAULT_RETRY: entered again, it is an EPT violation, or none.
- * FAULT_MISCONFIGURED: that is none of these entries. Called as ept_fault, and takes no lock.
+ * One EPT misconfiguration: where ept_fault has found no region, the entry itself makes a processor
+ * leave the next time. FAULT_NO_REGION, as long as no region was added since: what an access to
+ * nothing means is the caller's to say. Else FAULT_RETRY: entered again, it is an EPT violation, or
+ * none. FAULT_MISCONFIGURED: that is none of these entries. Called as ept_fault, and takes no lock.
  */
 MUST_USE enum fault_result ept_fault_misconfigured(struct ept *ept, gpa_t address);
 
@@ -254,8 +260,8 @@ enum ept_entry { EPT_CLEAN = 0, EPT_INVALIDATE = 1, EPT_LOGGED = 2 };
  * first. EPT_LOGGED: the guest has to run with page-modification logging, and leaves by
  * ept_leave_logged; without it, that must be off. From here until ept_leave a shootdown may kick it
  * (ept/port.h) and waits for it: a kick that comes between ept_enter and the guest's first
- * instruction must not be lost, and this CPU calls nothing of ept or mm. A CPU is inside one guest at
- * a time. ept/enter.h has both inline.
+ * instruction must not be lost, and this CPU calls nothing of ept or mm. A CPU is inside one guest
+ * at a time. ept/enter.h has both inline.
  */
 MUST_USE enum ept_entry ept_enter(struct ept *ept);
 void ept_leave(struct ept *ept);
@@ -283,10 +289,10 @@ struct ept_stats {
 	uint64_t tables_allocated, tables_freed;	/* linked below the root; freed again */
 	uint64_t changes;		/* leaves exchanged by change_pte */
 	uint64_t fast;			/* faults that took no lock */
-	uint64_t split, joined;		/* large leaves that became a table, tables that became one */
+	uint64_t split, joined;		/* large leaves that became a table; and the reverse */
 	uint64_t prefetched;		/* leaves installed that no fault has asked for */
 	uint64_t prefetch_used;		/* of these, the used: known when one is aged or goes */
-	uint64_t mmio_made, mmio_hits;	/* entries made where nothing is; faults that they answered */
+	uint64_t mmio_made, mmio_hits;	/* made where nothing is; faults that they answered */
 };
 void ept_read_stats(struct ept *ept, struct ept_stats *out);
 

@@ -46,8 +46,8 @@ static inline spte_t allowing(spte_t old, enum access access)
 }
 
 /*
- * FAULT_RETRY: the leaf changed meanwhile, or this takes longer than `at_once`; FAULT_NO_HOST: it is
- * for the slow way.
+ * FAULT_RETRY: the leaf changed meanwhile, or this takes longer than `at_once`;
+ * FAULT_NO_HOST: it is for the slow way.
  */
 static inline __attribute__((always_inline)) enum fault_result
 try_leaf(struct ept *ept, struct ept_cpu *cpu, struct ept_place at, gfn_t frame, enum access access,

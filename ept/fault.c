@@ -53,8 +53,8 @@ static enum fault_result nothing(struct ept *ept, gfn_t frame) HOLDS_SHARED(ept-
 }
 
 /* This CPU learns where the frame is. FAULT_FIXED: it is somewhere. */
-static __attribute__((noinline)) enum fault_result learn_ground(struct ept *ept, struct ept_cpu *cpu,
-								gfn_t frame)
+static __attribute__((noinline)) enum fault_result learn_ground(struct ept *ept,
+								struct ept_cpu *cpu, gfn_t frame)
 {
 	enum fault_result result = FAULT_FIXED;
 
@@ -283,7 +283,8 @@ static inline enum fault_result map(struct ept *ept, struct ept_cpu *cpu, const 
 enum fault_result ept_fault_locked(struct ept *ept, struct ept_cpu *cpu, gfn_t frame,
 				   enum access access)
 {
-	struct fault fault;	/* begin and look_up fill in the rest: zeros would cost, and nobody reads them */
+	/* begin and look_up fill in the rest: zeros would cost, and nobody reads them. */
+	struct fault fault;
 
 	fault.frame = frame;
 	fault.access = access;

@@ -255,7 +255,8 @@ static void join_all(struct ept *ept, const struct region *region, unsigned leve
 		if (walk.level != level || !spte_is_table(walk.old) ||
 		    !is_one_page(ept, region, &walk, &page))
 			continue;
-		if (ept_join_leaves(ept, walk.slot, ept_walk_start(&walk), level, page.frame, batch))
+		if (ept_join_leaves(ept, walk.slot, ept_walk_start(&walk), level, page.frame,
+				    batch))
 			walk.old = slot_read(walk.slot);
 	}
 }
@@ -382,7 +383,8 @@ enum status ept_log_get(struct ept *ept, gfn_t start, uint64_t *words)
 
 static bool is_part(const struct ept_log *log, uint64_t first, uint64_t pages)
 {
-	return pages && !(first % WORD_PAGES) && first < log->pages && pages <= log->pages - first &&
+	return pages && !(first % WORD_PAGES) && first < log->pages &&
+	       pages <= log->pages - first &&
 	       (!(pages % WORD_PAGES) || pages == log->pages - first);
 }
 

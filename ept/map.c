@@ -39,8 +39,8 @@ static enum map_result grow(struct ept *ept, spte_slot_t *slot, spte_t *leaf, sp
 }
 
 /*
- * From an empty entry down, by tables in it and below, to the level wanted; or to a leaf, if another
- * CPU puts one in before.
+ * From an empty entry down, by tables in it and below, to the level wanted; or to a leaf, if
+ * another CPU puts one in before.
  */
 static struct ept_place link_tables(struct ept *ept, struct ept_place at, gfn_t frame,
 				    unsigned level) HOLDS_SHARED(ept->lock)

@@ -21,8 +21,8 @@ MUST_USE enum map_result ept_map_into(struct ept *ept, struct ept_place at, gfn_
  * ept_table_prepare was called on this CPU.
  */
 MUST_USE static inline __attribute__((always_inline)) enum map_result
-ept_map(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, unsigned level, spte_t *leaf, enum access access)
-	HOLDS_SHARED(ept->lock)
+ept_map(struct ept *ept, struct ept_cpu *cpu, gfn_t frame, unsigned level, spte_t *leaf,
+	enum access access) HOLDS_SHARED(ept->lock)
 {
 	struct ept_place at = ept_knows_way(ept, cpu, frame) ? ept_by_way(cpu, frame)
 							     : ept_learn_way(ept, cpu, frame);

@@ -78,7 +78,8 @@ static bool meets_another(const struct ept *ept, const struct mm_range *range) H
 {
 	uint64_t inside = level_bytes(ept->caps.max_level) - 1;
 
-	return notify_busy(ept, hva(range->start.raw & ~inside), hva((range->end.raw + inside) & ~inside));
+	return notify_busy(ept, hva(range->start.raw & ~inside),
+			   hva((range->end.raw + inside) & ~inside));
 }
 
 /* No reader is in, and nobody beside takes what the range has. On return others may come again. */

@@ -136,8 +136,11 @@ enum status region_take(struct ept *ept, gfn_t start, struct region *region)
 /* A bracket of our own over what backs the region, that only protects. */
 static void protect(struct ept *ept, const struct region *region)
 {
-	const struct mm_range range = { .start = region->backing, .event = EVENT_MKCLEAN,
-					.end = hva_add(region->backing, region->pages << PAGE_SHIFT) };
+	const struct mm_range range = {
+		.start = region->backing,
+		.end = hva_add(region->backing, region->pages << PAGE_SHIFT),
+		.event = EVENT_MKCLEAN,
+	};
 
 	notify_start(ept, &range);
 	notify_end(ept);
@@ -264,6 +267,7 @@ struct region_part region_behind(const struct region *region, hva_t start, hva_t
 		last = end.raw;
 	if (first >= last)
 		return (struct region_part){ 0 };
-	return (struct region_part){ gfn_add(region->start, (first - region->backing.raw) >> PAGE_SHIFT),
+	return (struct region_part){ gfn_add(region->start,
+					     (first - region->backing.raw) >> PAGE_SHIFT),
 				     (last - first) >> PAGE_SHIFT };
 }

@@ -51,7 +51,8 @@ const char *spte_fault(spte_t s, unsigned level)
 	if (spte_is_frozen(s))
 		return "frozen, and nobody is at it";
 	if (spte_is_dead(s))
-		return level == LEVEL_4K || s.bits & ~(SPTE_DEAD | SPTE_FRAME) ? "no dead table" : NULL;
+		return level == LEVEL_4K || s.bits & ~(SPTE_DEAD | SPTE_FRAME) ? "no dead table"
+									       : NULL;
 	if (spte_is_mmio(s))
 		return s.bits & ~(SPTE_W | SPTE_X | SPTE_FRAME) ? "more than a generation" : NULL;
 	if (!spte_present(s))

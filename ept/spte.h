@@ -6,8 +6,8 @@
  * A leaf; SDM "Format of an EPT Page-Table Entry that Maps a 4-KByte Page", and the two formats
  * for larger pages:
  *
- *   63 62 61 60 59 58   56 55 54 53 52 51                        12  11 10 9 8  7    6    5..3 2 1 0
- *   -  SA  -    PF ignored SX SR MW HW frame (low bits 0 in large)  P   -  D A leaf IPAT type X W R
+ *   63 62 61 60 59 58   56 55 54 53 52 51                       12 11 10 9 8  7    6    5..3 2 1 0
+ *   -  SA  -    PF ignored SX SR MW HW frame (low bits 0 in large)  P  -  D A leaf IPAT type X W R
  *
  * A table; SDM "Format of an EPT PDE that References an EPT Page Table" and its like:
  *
@@ -81,9 +81,10 @@ typedef struct { uint64_t bits; } spte_t;
 enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
 
 /* The format's, as we have the processor go by it; and software's, P to FROZEN. */
-#define SPTE_FORMAT   (SPTE_RIGHTS | SPTE_TYPE | SPTE_IGNORE_PAT | SPTE_LEAF | SPTE_A | SPTE_D | SPTE_FRAME)
-#define SPTE_SOFTWARE (SPTE_PRESENT | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_SAVED | SPTE_PREFETCHED | \
-		       SPTE_SOFT_AD | SPTE_DEAD | SPTE_FROZEN)
+#define SPTE_FORMAT   (SPTE_RIGHTS | SPTE_TYPE | SPTE_IGNORE_PAT | SPTE_LEAF | SPTE_A | SPTE_D | \
+		       SPTE_FRAME)
+#define SPTE_SOFTWARE (SPTE_PRESENT | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_SAVED | \
+		       SPTE_PREFETCHED | SPTE_SOFT_AD | SPTE_DEAD | SPTE_FROZEN)
 /*
  * With some control on, a leaf's: user execute, guest paging (two), shadow stacks, sub-pages, #VE.
  */
@@ -92,7 +93,8 @@ enum { EPT_ROOT_LEVEL = 4, EPT_ENTRIES = 512 };
 /* U6: nobody's bit is another's. */
 _Static_assert(!(SPTE_FORMAT & SPTE_SOFTWARE), "software's bits and the processor's");
 _Static_assert(__builtin_popcountll(SPTE_SOFTWARE) == 9, "software's, between each other");
-_Static_assert(!(SPTE_CONTROLS & SPTE_SOFTWARE & ~(SPTE_DEAD | SPTE_FROZEN)), "ignored in any leaf");
+_Static_assert(!(SPTE_CONTROLS & SPTE_SOFTWARE & ~(SPTE_DEAD | SPTE_FROZEN)),
+	       "ignored in any leaf");
 
 /* The rights are the bits of enum access. */
 _Static_assert(SPTE_R == ACCESS_READ && SPTE_W == ACCESS_WRITE && SPTE_X == ACCESS_EXEC,
@@ -135,13 +137,15 @@ static inline bool spte_tracked(spte_t s) { return s.bits & SPTE_SAVED; }
 /* The same leaf, to look unused; and with its rights again. */
 static inline spte_t spte_track(spte_t s)
 {
-	uint64_t saved = (s.bits & SPTE_R ? SPTE_SAVED_R : 0) | (s.bits & SPTE_X ? SPTE_SAVED_X : 0);
+	uint64_t saved = (s.bits & SPTE_R ? SPTE_SAVED_R : 0) |
+			 (s.bits & SPTE_X ? SPTE_SAVED_X : 0);
 
 	return (spte_t){ (s.bits & ~(SPTE_RIGHTS | SPTE_A)) | saved };
 }
 static inline spte_t spte_restored(spte_t s)
 {
-	uint64_t rights = (s.bits & SPTE_SAVED_R ? SPTE_R : 0) | (s.bits & SPTE_SAVED_X ? SPTE_X : 0);
+	uint64_t rights = (s.bits & SPTE_SAVED_R ? SPTE_R : 0) |
+			  (s.bits & SPTE_SAVED_X ? SPTE_X : 0);
 
 	return (spte_t){ (s.bits & ~SPTE_SAVED) | rights };
 }

@@ -108,7 +108,7 @@ struct ept {
 
 	/* Fixed by ept_create; here, since those above are near for every fault. */
 	ad_mode_t ad;			/* by caps, in all leaves */
-	struct ept_cpu *cpu[MAX_CPUS];	/* of cpus below: read, where an index would be multiplied */
+	struct ept_cpu *cpu[MAX_CPUS];	/* of cpus below: saves the index's multiplication */
 
 	/* Shootdowns: flush.c. */
 	struct ept_notice notice __attribute__((aligned(64)));

@@ -62,7 +62,8 @@ static inline struct ept_place ept_by_way(const struct ept_cpu *cpu, gfn_t frame
 }
 
 /* ept_find, and it is remembered. */
-static inline struct ept_place ept_learn_way(const struct ept *ept, struct ept_cpu *cpu, gfn_t frame)
+static inline struct ept_place ept_learn_way(const struct ept *ept, struct ept_cpu *cpu,
+					     gfn_t frame)
 {
 	uint64_t generation = atomic_read(&ept->notice.generation);	/* before the tables */
 	struct ept_place at = ept_find(ept, frame);

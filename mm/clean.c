@@ -51,8 +51,8 @@ static void clean_leaf(struct space *space, const struct vma *vma, const struct 
 }
 
 /*
- * Linux: wp_clean_test_walk, wp_clean_pre_vma, wp_clean_post_vma. A file's leaves are of 4 KiB. What
- * is private is not the file's to be told.
+ * Linux: wp_clean_test_walk, wp_clean_pre_vma, wp_clean_post_vma. A file's leaves are of 4 KiB.
+ * What is private is not the file's to be told.
  */
 static bool clean_part(struct space *space, const struct vma *vma, uint64_t start, uint64_t end,
 		       void *argument) HOLDS(space->lock)

@@ -8,7 +8,8 @@
  *	bracket, EVENT_CLEAR: the table goes, flush		nobody finds a page by it any more
  *	isolate: a count that is not explained?			the table comes back, all as it was
  *	copy
- *	the large leaf, set plainly				what was not mapped needs no change_pte (S70)
+ *	the large leaf, set plainly				what was not mapped needs no
+ *								change_pte (S70)
  *	old pages and the table are freed
  *
  * The bracket ends with the flush. What comes afterwards is nobody's business: a lookup finds

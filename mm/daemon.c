@@ -3,7 +3,7 @@
  * no lock.
  *
  *	OFF -> ON -> BUSY -> ON		start, and a step
- *	       BUSY -> STOPPING -> OFF	stop, while a step is under way: the step's end is the stop's
+ *	       BUSY -> STOPPING -> OFF	stop, while a step is under way: its end is the stop's
  */
 #include "mm/daemon.h"
 #include "mm/host.h"

@@ -43,7 +43,9 @@ static enum status take(struct space *space, uint64_t address, pfn_t frame, cons
 
 static bool is_lendable(const struct host *host, pfn_t frame)
 {
-	return (atomic_read(&folio_of(host, frame)->flags) & (FOLIO_ANON | FOLIO_KSM)) == FOLIO_ANON;
+	uint32_t flags = atomic_read(&folio_of(host, frame)->flags);
+
+	return (flags & (FOLIO_ANON | FOLIO_KSM)) == FOLIO_ANON;
 }
 
 enum status space_make_exclusive(struct space *space, hva_t address, const void *owner,

@@ -79,8 +79,8 @@ static pte_t own_leaf(struct space *space, const struct fault *fault, pfn_t fram
 	return (pte_t){ pte_make_leaf(frame, level, protection).bits | PTE_OWN | PTE_SOFT };
 }
 
-enum status fault_install(struct space *space, const struct fault *fault, pte_t leaf, unsigned level,
-			  bool *installed)
+enum status fault_install(struct space *space, const struct fault *fault, pte_t leaf,
+			  unsigned level, bool *installed)
 {
 	enum status status = STATUS_OK;
 
@@ -141,7 +141,8 @@ static enum status zero_fault(struct space *space, struct fault *fault)
 
 	if (status == STATUS_OK && !fault->vma.file && level_wanted(fault) >= level) {
 		status = install(space, fault,
-				 own_leaf(space, fault, frame, level, fault->vma.protection), level);
+				 own_leaf(space, fault, frame, level, fault->vma.protection),
+				 level);
 		installed = status == STATUS_OK;
 	}
 	write_unlock(&space->lock);
@@ -282,7 +283,8 @@ static bool sole_owner(struct space *space, const struct fault *fault) HOLDS(spa
 		return true;
 	if (flags & FOLIO_KSM)
 		return false;
-	if (flags & FOLIO_SWAPCACHE && atomic_read(&folio->refcount) == 2 && folio_trylock(host, frame)) {
+	if (flags & FOLIO_SWAPCACHE && atomic_read(&folio->refcount) == 2 &&
+	    folio_trylock(host, frame)) {
 		swap_forget(host, frame);
 		folio_unlock(host, frame);
 	}

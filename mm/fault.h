@@ -16,7 +16,10 @@ struct fault {
 	bool of_file;			/* the page there, if there is one, is a file's */
 };
 
-static inline bool fault_is_write(const struct fault *fault) { return fault->access & ACCESS_WRITE; }
+static inline bool fault_is_write(const struct fault *fault)
+{
+	return fault->access & ACCESS_WRITE;
+}
 
 /* Whether it is all as it was when the fault looked: under the lock again. */
 bool fault_still(struct space *space, const struct fault *fault) HOLDS(space->lock);

@@ -19,14 +19,14 @@ struct file {				/* Linux: struct address_space */
 	uint32_t *cache;		/* by page: a frame, or NO_FRAME */
 	uint64_t *tags[TAGS];		/* by page: bits */
 	uint64_t cached, dirty;
-	uint64_t flushed;		/* the page where the next flush goes on. Linux: writeback_index */
+	uint64_t flushed;		/* where the next flush goes on. Linux: writeback_index */
 	bool failed;			/* a write did, and nobody has been told */
 };
 
 /* Page `index` of a store, all of it. STATUS_IO_ERROR. No lock held. */
 enum transfer { TRANSFER_IN, TRANSFER_OUT };
-MUST_USE enum status store_transfer(struct host *host, struct store *store, uint64_t index, char *page,
-				    enum transfer way);
+MUST_USE enum status store_transfer(struct host *host, struct store *store, uint64_t index,
+				    char *page, enum transfer way);
 
 /*
  * The page's folio, read in if need be: locked, up to date, with a reference for the caller.
@@ -50,8 +50,10 @@ void file_pageout(struct file *file, pfn_t frame);
 /*
  * Locked folios, those that `which` has a bit for: bit n of what it returns says that blocks[n],
  * clean, is out of the cache, and its references, the cache's and the caller's, are gone: the
- * caller frees it (folio_free_frozen). The others are somebody's, or dirty. Linux: __remove_mapping.
+ * caller frees it (folio_free_frozen). The others are somebody's, or dirty. Linux:
+ * __remove_mapping.
  */
-MUST_USE uint32_t file_remove_mappings(struct file *file, const struct block *blocks, uint32_t which);
+MUST_USE uint32_t file_remove_mappings(struct file *file, const struct block *blocks,
+				       uint32_t which);
 
 #endif

@@ -76,7 +76,8 @@ static bool is_pinned(struct host *host, pte_t pte)
 	/* The swap cache is no such user: it has no entry, and changes nothing. */
 	uint32_t cached = !!(atomic_read(&folio->flags) & FOLIO_SWAPCACHE);
 
-	return pte_own(pte) && atomic_read(&folio->refcount) > atomic_read(&folio->mapcount) + cached;
+	return pte_own(pte) &&
+	       atomic_read(&folio->refcount) > atomic_read(&folio->mapcount) + cached;
 }
 
 /*

@@ -37,17 +37,17 @@ struct folio {
 	atomic32_t flags;
 	atomic32_t refcount;
 	union {
-		uint32_t file;		/* the frame of the struct file whose page it is, or NO_FRAME */
+		uint32_t file;		/* the frame of its struct file, or NO_FRAME */
 					/* FOLIO_POOLED: of the struct pool */
-		uint32_t family;	/* FOLIO_ANON: of the spaces that may map it (struct space) */
+		uint32_t family;	/* FOLIO_ANON: of spaces that may map it (struct space) */
 	};
-	uint32_t index;			/* which page of the file, or of the family: its low 32 bits */
+	uint32_t index;			/* which page of file or family it is: the low 32 bits */
 	union {
 		atomic32_t mapcount;	/* leaves of primary tables that name its frames */
 		uint32_t entries;	/* FOLIO_TABLE: slots in use, under space->lock */
 	};
-	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or its LRU list */
-					/* (older, newer) */
+	uint32_t next, previous;	/* frames: its order's free list, under host->lock, or
+					   its LRU list (older, newer) */
 };
 
 #define FOLIO_ORDER	UINT32_C(0x1f)
@@ -61,15 +61,15 @@ struct folio {
 #define FOLIO_UPTODATE	(UINT32_C(1) << 25)	/* a file's page holds what the file does */
 #define FOLIO_WRITEBACK	(UINT32_C(1) << 24)	/* on its way to the store */
 #define FOLIO_ANON	(UINT32_C(1) << 23)	/* memory of a family of processes, of no file */
-#define FOLIO_SWAPBACKED (UINT32_C(1) << 22)	/* its content must go to swap before it goes; not: lazyfree */
+#define FOLIO_SWAPBACKED (UINT32_C(1) << 22)	/* goes by way of swap; not: lazyfree */
 #define FOLIO_LRU	(UINT32_C(1) << 21)	/* on one of the lists that reclaim takes from */
 #define FOLIO_ACTIVE	(UINT32_C(1) << 20)	/* on, or for, the active one */
-#define FOLIO_YOUNG	(UINT32_C(1) << 19)	/* idle tracking took A from an entry: reclaim must not miss it */
+#define FOLIO_YOUNG	(UINT32_C(1) << 19)	/* idle tracking took A: reclaim must not miss it */
 #define FOLIO_IDLE	(UINT32_C(1) << 18)	/* not touched since it was set */
 #define FOLIO_RESERVED	(UINT32_C(1) << 17)	/* not for lending, never marked */
 #define FOLIO_RECLAIM	(UINT32_C(1) << 16)	/* to be freed when its writeback ends */
-#define FOLIO_KSM	(UINT32_C(1) << 15)	/* one copy for many equal pages, read-only for ever */
-#define FOLIO_SWAPCACHE	(UINT32_C(1) << 14)	/* has a slot of the swap store, which keeps its family and index */
+#define FOLIO_KSM	(UINT32_C(1) << 15)	/* one copy for many equal pages, never written */
+#define FOLIO_SWAPCACHE	(UINT32_C(1) << 14)	/* has a swap slot, with its family and index */
 #define FOLIO_SECRET	(UINT32_C(1) << 13)	/* one process's alone: zeroed before it is free */
 #define FOLIO_POOLED	(UINT32_C(1) << 11)	/* a pool's, where it goes back to: hugetlb.c */
 
@@ -91,7 +91,7 @@ static inline struct file *folio_file(const struct folio *folio)
 }
 
 struct section {
-	struct folio *folios;			/* frame 0's if it went on so: indexed by frame number */
+	struct folio *folios;			/* by frame number: frame 0's, if it went on so */
 	uint32_t first, count;			/* of the section's frames, those that have one */
 };
 
@@ -136,7 +136,7 @@ struct block { struct folio *folio; pfn_t head; };
 
 struct host_cpu {
 	atomic32_t inside;		/* 1: uses page tables without a lock (tlb.h) */
-	uint32_t refused_order;		/* not to be had, even with what was kept; nothing freed since */
+	uint32_t refused_order;		/* not to be had with what was kept; nothing freed since */
 	atomic32_t limit;		/* a free that finds so many gives half of them back */
 	atomic32_t kept;
 	struct block frames[KEPT_MAX];
@@ -166,7 +166,7 @@ struct host {
 	uint64_t metadata_bytes;
 	struct page_watch *watch;
 	struct trace *trace;			/* NULL: nobody listens */
-	enum change_pte change_pte;		/* notifier.h: none, unless a test asks for history */
+	enum change_pte change_pte;		/* notifier.h: none, unless a test wants history */
 	struct swap *swap;			/* NULL: anonymous pages stay (swap.h) */
 	uint32_t kept_max;			/* KEPT_MAX; 0 for a host whose CPUs keep nothing */
 	/* The flags of a folio whose mark stands, and is left so: host_set_marking. */
@@ -187,16 +187,16 @@ struct host {
 
 	spinlock_t files_lock;
 	/* Under files_lock. */
-	struct list_node files;			/* every file, the one first that was flushed longest ago */
+	struct list_node files;			/* every file; first: flushed longest ago */
 	uint64_t file_count;
 
 	struct daemon daemons[DAEMONS];
 
 	atomic64_t low, high;			/* watermarks, in free pages (host_balance) */
-	atomic32_t balancing;			/* it was below the low one, and is not yet at the high one */
+	atomic32_t balancing;			/* it was below low, and is not yet at high */
 
 	spinlock_t lru_lock;
-	struct lru_list lists[LRU_LISTS];	/* under lru_lock (lru.h), as are the links of who is on one */
+	struct lru_list lists[LRU_LISTS];	/* under lru_lock (lru.h), as their folios' links */
 
 	spinlock_t lock;
 	/* Under lock. */
@@ -238,7 +238,8 @@ static inline struct folio *page_known(const struct host *host, pfn_t frame)
 /* page.c */
 MUST_USE enum status page_alloc(struct host *host, unsigned order, struct block *out);
 /* One of [first, end), not what CPUs keep for themselves. For who can do without. */
-MUST_USE enum status page_alloc_within(struct host *host, pfn_t first, pfn_t end, struct block *out);
+MUST_USE enum status page_alloc_within(struct host *host, pfn_t first, pfn_t end,
+				       struct block *out);
 void page_free(struct host *host, struct block block);
 /* The first frame of the folio that holds this one; panics when it is in none. */
 pfn_t page_search_head(const struct host *host, pfn_t frame);

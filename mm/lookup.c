@@ -56,7 +56,8 @@ static bool answers_alone(struct place place, const struct lookup *lookup)
 
 static inline void take(struct place place, const struct lookup *lookup, struct mm_page *out)
 {
-	name_page(place, lookup->address, lookup->flags & LOOKUP_TOUCH && pte_dirty(place.pte), out);
+	name_page(place, lookup->address, lookup->flags & LOOKUP_TOUCH && pte_dirty(place.pte),
+		  out);
 	if (lookup->flags & LOOKUP_HOLD)
 		folio_get(lookup->host, out->frame);
 }
@@ -172,7 +173,8 @@ enum status space_reach(struct space *space, uint64_t address, enum access acces
 		enum status status = vma_check_access(space, address, access);
 
 		if (status == STATUS_OK)
-			reached = use(vma_find(space, address), table_find(space, address), argument);
+			reached = use(vma_find(space, address), table_find(space, address),
+				      argument);
 		read_unlock(&space->lock);
 		if (status != STATUS_OK || reached == REACHED)
 			return status;

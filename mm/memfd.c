@@ -9,7 +9,7 @@
  *
  *	a fault				punch
  *	-------				-----
- *	sequence, bracket open?		lock; start: listeners drop the range, and wait for their CPUs
+ *	sequence, bracket open?		lock; start: listeners drop the range, wait for their CPUs
  *	memfd_lookup: lock shared	pages leave the array, and are freed
  *	bracket, sequence again: map	end: sequence moves; unlock
  */

@@ -45,7 +45,7 @@ enum host_count {
 	HOST_WALKS,			/* of primary tables, without a lock, by mm_lookup */
 	HOST_SLOW_LOOKUPS,		/* mm_lookup could not be answered by its walk alone */
 	HOST_PAGES_IN, HOST_PAGES_OUT,	/* from and to backing stores */
-	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages that it has freed */
+	HOST_SCANNED, HOST_RECLAIMED,	/* folios that reclaim has judged; pages it has freed */
 	HOST_MKCLEANS,			/* D taken from an entry that stays */
 	HOST_HINTED,			/* entries made to wait for a hinting fault */
 	HOST_HINT_FAULTS,		/* which came; and pages that went to another node by it */
@@ -60,7 +60,8 @@ uint64_t host_read_count(struct host *host, enum host_count what);
  */
 enum host_option {
 	OPTION_WRITE_PROTECT = 1,	/* space_lazyfree is EVENT_WRITE_PROTECT to listeners */
-	OPTION_MKCLEAN = 2,		/* writeback, file_clean_record and file_write_protect are EVENT_MKCLEAN */
+	OPTION_MKCLEAN = 2,		/* writeback, file_clean_record, file_write_protect are
+					   EVENT_MKCLEAN */
 };
 void host_set_options(struct host *host, unsigned options);
 
@@ -190,7 +191,7 @@ uint64_t host_flush(struct host *host, uint64_t pages);
  */
 struct clean_record {
 	uint64_t *bitmap;		/* the caller's; bit n is page first + n */
-	uint64_t start, end;		/* the bits that are set lie in [start, end); none: start >= end */
+	uint64_t start, end;		/* what is set lies in [start, end); none: start >= end */
 };
 MUST_USE enum status file_clean_record(struct file *file, uint64_t first, uint64_t pages,
 				       struct clean_record *record, uint64_t *count);
@@ -521,8 +522,8 @@ MUST_USE enum status mm_lookup_with(struct space *space, hva_t address, enum acc
 
 /*
  * What the walk without a lock says, by the same rules, or false: nothing is faulted in, changed or
- * waited for. Under any lock of a listener's: while no bracket is open over the address and none can
- * begin, what it says holds. Linux: get_user_pages_fast_only.
+ * waited for. Under any lock of a listener's: while no bracket is open over the address and none
+ * can begin, what it says holds. Linux: get_user_pages_fast_only.
  */
 MUST_USE bool mm_lookup_now(struct space *space, hva_t address, enum access access, unsigned flags,
 			    struct mm_page *out);

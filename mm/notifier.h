@@ -34,8 +34,8 @@ enum mm_event {
 	EVENT_EXCLUSIVE,		/* a device takes the page for itself */
 	EVENT_YOUNG,			/* no bracket, nothing goes: who was there is asked */
 	/* Proposed, not in Linux; each comes only with its option (enum host_option). */
-	EVENT_WRITE_PROTECT,		/* D goes, and W may stay: lazyfree. In place of EVENT_CLEAR */
-	EVENT_MKCLEAN,			/* D goes, and W may: writeback. In place of EVENT_PROTECTION_PAGE */
+	EVENT_WRITE_PROTECT,		/* D goes, W may stay: lazyfree. For EVENT_CLEAR */
+	EVENT_MKCLEAN,			/* D goes, W may: writeback. For EVENT_PROTECTION_PAGE */
 };
 
 /*
@@ -51,7 +51,7 @@ static inline bool event_only_protects(enum mm_event event)
 struct mm_range {
 	hva_t start, end;		/* bytes [start, end), multiples of PAGE_SIZE */
 	enum mm_event event;
-	const void *owner;		/* EVENT_EXCLUSIVE: for whom; that listener has nothing to drop */
+	const void *owner;		/* EVENT_EXCLUSIVE: for whom; this listener drops nothing */
 };
 
 struct notifier;

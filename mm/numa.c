@@ -8,9 +8,9 @@
  *   for each part of the VMA:
  *     notifier_start                        finds no P: waits for the lock
  *     P and W go from its leaves
- *     notifier_end                          (secondaries ask again; they get no further than the lock)
+ *     notifier_end                          (secondaries ask again, and get as far as the lock)
  *   tlb_flush, once
- *   unlock                                  P again, W if a store needs no other fault; maybe elsewhere
+ *   unlock                                  P again, W if no other fault is due; maybe elsewhere
  *
  * The flush comes after the brackets' ends, for all parts together: until then a CPU may use what
  * it knew, but nobody has given up a frame, or judged one, and the lock keeps it so. What

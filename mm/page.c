@@ -216,7 +216,8 @@ static SELDOM void refill(struct host *host, struct host_cpu *cpu) HOLDS(host->l
 }
 
 /* All but so many, the last that came first. */
-static SELDOM void give_back(struct host *host, struct host_cpu *cpu, uint32_t rest) HOLDS(host->lock)
+static SELDOM void give_back(struct host *host, struct host_cpu *cpu, uint32_t rest)
+	HOLDS(host->lock)
 {
 	uint32_t kept = atomic_read(&cpu->kept);
 

@@ -31,7 +31,8 @@ static bool counted(const struct host *host, const struct run *run, uint64_t fra
 }
 
 /* Linux: vmf_insert_pfn_pmd and _pud want both addresses aligned, and the whole leaf in the VMA. */
-static unsigned level_at(const struct host *host, const struct run *run, uint64_t at, uint64_t frame)
+static unsigned level_at(const struct host *host, const struct run *run, uint64_t at,
+			 uint64_t frame)
 {
 	unsigned level = run->max_level;
 
@@ -90,7 +91,8 @@ enum status space_map_frames(struct space *space, hva_t start, uint64_t bytes,
 			     enum protection protection, pfn_t first, unsigned max_level,
 			     enum counting counting)
 {
-	struct run run = { start.raw, start.raw + bytes, first.raw, max_level, protection, counting };
+	struct run run = { start.raw, start.raw + bytes, first.raw,
+			   max_level, protection, counting };
 	enum status status = space_check_range(start, bytes);
 
 	if (status != STATUS_OK)

@@ -75,9 +75,15 @@ static inline pte_t pte_swap(uint32_t slot)
 	return (pte_t){ (uint64_t)slot << PAGE_SHIFT | PTE_SWAP };
 }
 static inline bool pte_is_empty(pte_t p) { return !p.bits; }
-static inline bool pte_is_swap(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_SWAP; }
+static inline bool pte_is_swap(pte_t p)
+{
+	return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_SWAP;
+}
 static inline uint32_t pte_swap_slot(pte_t p) { return (uint32_t)(p.bits >> PAGE_SHIFT); }
-static inline bool pte_is_only(pte_t p) { return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_ONLY; }
+static inline bool pte_is_only(pte_t p)
+{
+	return !(p.bits & (PTE_P | PTE_NONE)) && p.bits & PTE_ONLY;
+}
 static inline bool pte_own(pte_t p) { return p.bits & PTE_OWN; }
 static inline bool pte_secret(pte_t p) { return p.bits & PTE_SECRET; }
 static inline bool pte_special(pte_t p) { return p.bits & PTE_SPECIAL; }

@@ -16,7 +16,7 @@
  *
  *   a user with a reference (get_user_pages)	reclaim
  *   ----------------------------------------	-------
- *						takes the page's entries; D: marks it dirty, writes it
+ *						takes the page's entries; D: marks it, writes it
  *   writes to the page				references: all mine, exchanged for none?
  *   marks it dirty				dirty?
  *   puts the reference				frees it
@@ -329,7 +329,8 @@ static __attribute__((noinline)) void age(struct host *host, enum lru inactive, 
 
 	for (; most; most -= count) {
 		count = lru_isolate_oldest(host, inactive + 1,
-					   most < LRU_CLUSTER ? (unsigned)most : LRU_CLUSTER, blocks);
+					   most < LRU_CLUSTER ? (unsigned)most : LRU_CLUSTER,
+					   blocks);
 		if (!count)
 			return;
 		for (unsigned i = 0; i < count; i++) {
@@ -349,7 +350,8 @@ static __attribute__((noinline)) void age(struct host *host, enum lru inactive, 
  * A part of one pair of lists: all of it at priority 0. Linux: shrink_lruvec,
  * shrink_inactive_list.
  */
-static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned priority, uint64_t wanted)
+static uint64_t shrink_lists(struct host *host, enum lru inactive, unsigned priority,
+			     uint64_t wanted)
 {
 	struct block blocks[LRU_CLUSTER];
 	uint64_t active = lru_folios(host, inactive + 1), freed = 0;
@@ -413,7 +415,8 @@ bool reclaim_for(struct space *space, uint64_t address)
 		return true;
 	host_read_stats(host, &stats);
 	port_log("out of memory: process %u wants a page at 0x%lx; of %lu pages %lu are free; "
-		 "%lu + %lu folios of processes, %lu + %lu of files (inactive + active) can't be freed",
+		 "%lu + %lu folios of processes, %lu + %lu of files (inactive + active) can't be "
+		 "freed",
 		 space->family, address, stats.pages_total, stats.pages_free,
 		 lru_folios(host, LRU_INACTIVE_ANON), lru_folios(host, LRU_ACTIVE_ANON),
 		 lru_folios(host, LRU_INACTIVE_FILE), lru_folios(host, LRU_ACTIVE_FILE));

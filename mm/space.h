@@ -16,7 +16,7 @@ enum vma_kind {
 	VMA_PAGED,			/* anonymous or a file's: come on demand, may move and go */
 	VMA_POOLED,			/* large, from a pool, promised: hugetlb */
 	VMA_SECRET,			/* the process's alone: memfd_secret */
-	VMA_FRAMES,			/* named by who mapped them, all of them: VM_PFNMAP, VM_MIXEDMAP */
+	VMA_FRAMES,			/* all named by who mapped them: VM_PFNMAP, VM_MIXEDMAP */
 };
 
 struct vma {				/* Linux: vm_area_struct */
@@ -26,7 +26,7 @@ struct vma {				/* Linux: vm_area_struct */
 	unsigned max_level;
 	struct pool *pool;		/* VMA_POOLED */
 	struct file *file;		/* NULL: anonymous, zero on demand */
-	uint64_t first;			/* what the page at `start` is called: in the file, or in the family */
+	uint64_t first;			/* what the page at `start` is called in file or family */
 	enum sharing sharing;
 	enum advice advice;
 	bool mergeable;			/* ksm.c may make its pages one with others */

@@ -6,8 +6,8 @@
  *
  *	the locks of all spaces that map it	no entry, so no count, changes meanwhile
  *	entries: leaves of 4 KiB		what may fail comes first
- *	brackets, EVENT_CLEAR			a listener marks folios by frames, and must not know a
- *						head that is about to be one no more
+ *	brackets, EVENT_CLEAR			a listener marks folios by frames, and must not know
+ *						a head that is about to be one no more
  *	entries parked, flush			nobody finds the folio by them; their references go
  *	freeze: the count, 1, becomes 0		or somebody else has one: all back as it was
  *	each page's metadata			below
@@ -33,15 +33,15 @@
 #include "mm/rmap.h"
 
 /* What a page inherits of the folio that it was part of. Linux: __split_huge_page_tail. */
-#define INHERITED (FOLIO_USED | FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_LOCKED | FOLIO_UPTODATE | FOLIO_ANON | \
-		   FOLIO_SWAPBACKED | FOLIO_ACTIVE | FOLIO_YOUNG | FOLIO_IDLE)
+#define INHERITED (FOLIO_USED | FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_LOCKED | FOLIO_UPTODATE | \
+		   FOLIO_ANON | FOLIO_SWAPBACKED | FOLIO_ACTIVE | FOLIO_YOUNG | FOLIO_IDLE)
 
 struct split {
 	struct host *host;
 	pfn_t head;
 	unsigned order;
 	struct rmap_spaces spaces;
-	struct mm_range ranges[RMAP_SPACES];	/* in each space, from the first leaf to the last: one bracket */
+	struct mm_range ranges[RMAP_SPACES];	/* one bracket a space: first leaf to last */
 	struct gather gather;			/* of the space whose turn it is */
 };
 

@@ -213,7 +213,8 @@ void swap_pageout(struct host *host, pfn_t frame)
 	}
 	atomic_or(&folio->flags, FOLIO_WRITEBACK);
 	folio_unlock(host, frame);
-	if (store_transfer(host, host->swap->store, slot, pfn_to_ptr(frame), TRANSFER_OUT) != STATUS_OK)
+	if (store_transfer(host, host->swap->store, slot, pfn_to_ptr(frame), TRANSFER_OUT) !=
+	    STATUS_OK)
 		folio_mark_dirty(host, frame);
 	if (atomic_and(&folio->flags, ~(FOLIO_WRITEBACK | FOLIO_RECLAIM)) & FOLIO_RECLAIM)
 		lru_rotate(host, frame);

@@ -8,8 +8,10 @@
  * always: larger ones are not swapped.
  *
  *	entries > 0, no folio		the content is in the store
- *	entries > 0, a folio		just swapped out, or swapped in by one of several; clean: in both
- *	no entry, a folio		all have it back: the slot waits to be used again, or to be given up
+ *	entries > 0, a folio		just swapped out, or swapped in by one of several; clean:
+ *					the content is in both
+ *	no entry, a folio		all have it back: the slot waits to be used again, or to be
+ *					given up
  *
  * Linux: swap_info_struct, swap_map, swap_state.c. The exclusive bit of an entry is PTE_OWN here,
  * too.
@@ -23,7 +25,7 @@ struct fault;
 struct space;
 
 struct swap_slot {
-	uint32_t family, index;		/* of the page (struct folio); free: index is the next free slot */
+	uint32_t family, index;		/* the page's (struct folio); free: index is the next one */
 	uint32_t frame;			/* the swap cache's, or NO_FRAME */
 	uint32_t entries;		/* that name the slot: Linux, swap_count */
 };

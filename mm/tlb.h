@@ -5,7 +5,7 @@
  *   -----                                  ------------------------
  *   tlb_enter: inside = 1   (locked)       entry = new                        (locked)
  *   reads entries, uses what they name     tlb_flush: waits until inside is 0
- *   tlb_leave: inside = 0                  frees the old frame, or its table; reads, cleans, copies it
+ *   tlb_leave: inside = 0                  frees the old frame or table; reads, cleans, copies it
  *
  * Either the CPU is inside before the change, then it is waited for, or it enters after, then it
  * finds the new entry: both sides write by a locked operation before they read. So a translation

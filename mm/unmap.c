@@ -5,7 +5,7 @@
  *
  * Linux: folio_referenced_one, try_to_unmap_one. The steps of the latter, for each entry:
  *
- *   notifier_start      no listener reaches the page; what it knew of dirtiness is in the folio's mark
+ *   notifier_start      no listener reaches the page; what it knew of D is in the folio's mark
  *   entry -> migration  nor does a new walk; D is marked
  *   flush               nor an older one
  *   lazyfree only:      references, then dirty: may it be thrown away?
@@ -59,8 +59,8 @@ leaf_used(struct space *space, const struct vma *vma, uint64_t address, struct p
 	return used;
 }
 
-static bool referenced_one(struct space *space, uint64_t address, struct place place, void *argument)
-	HOLDS(space->lock)
+static bool referenced_one(struct space *space, uint64_t address, struct place place,
+			   void *argument) HOLDS(space->lock)
 {
 	struct referenced *found = argument;
 
@@ -196,8 +196,9 @@ static void unmap_together(struct space *space, uint64_t start, pte_slot_t *slot
 {
 	if (!count)
 		return;
+	uint64_t end = start + count * PAGE_SIZE;
 	struct gather gather = gather_begin(space);
-	struct mm_range range = notifier_start(space, start, start + count * PAGE_SIZE, EVENT_CLEAR);
+	struct mm_range range = notifier_start(space, start, end, EVENT_CLEAR);
 
 	table_clear(space, start, slot, count, CONTENT_MOVES, &gather);
 	gather_finish(&gather);

@@ -67,10 +67,10 @@ vmx_entry_abort:
 	ret
 
 /*
- * HOST_RIP. RSP is HOST_RSP: behind the vCPU's registers, which are pushed down on their places, the
- * last one first; the general registers are the guest's. Interrupts are off, an NMI and a machine
- * check have stacks of their own. Flags are clear (SDM "Loading Host RIP, RSP, SSP, and RFLAGS"), and
- * stay so.
+ * HOST_RIP. RSP is HOST_RSP: behind the vCPU's registers, which are pushed down on their
+ * places, the last one first; the general registers are the guest's. Interrupts are off, an NMI
+ * and a machine check have stacks of their own. Flags are clear (SDM "Loading Host RIP, RSP,
+ * SSP, and RFLAGS"), and stay so.
  */
 	.global vmx_exit
 vmx_exit:

@@ -65,9 +65,9 @@ struct vcpu_exit {
 };
 
 /*
- * What else an EPT violation's qualification says. SDM "Exit Qualification for EPT Violations": what
- * the entry allows; whether there is a guest linear address (vcpu_exit_linear); whether the access was
- * to a guest paging structure on the way to it.
+ * What else an EPT violation's qualification says. SDM "Exit Qualification for EPT Violations":
+ * what the entry allows; whether there is a guest linear address (vcpu_exit_linear); whether the
+ * access was to a guest paging structure on the way to it.
  */
 static inline enum access exit_ept_allowed(const struct vcpu_exit *exit)
 {

@@ -96,9 +96,9 @@ void vcpu_want_irq_window(struct vcpu *vcpu, bool wanted);
 enum vcpu_go { VCPU_AGAIN, VCPU_PAST };
 
 /*
- * A vCPU's turn on a CPU: it runs, and each exit is answered by the function for its kind, until the
- * TSC reaches `until`. Whoever has something to say to the one who gave the turn writes 0 there, from
- * any CPU: vcpu_take_turn then returns after the next exit.
+ * A vCPU's turn on a CPU: it runs, and each exit is answered by the function for its kind, until
+ * the TSC reaches `until`. Whoever has something to say to the one who gave the turn writes 0
+ * there, from any CPU: vcpu_take_turn then returns after the next exit.
  */
 struct vcpu_turn;
 typedef enum vcpu_go vcpu_answer(struct vcpu_turn *turn, const struct vcpu_exit *exit);
@@ -120,14 +120,14 @@ static inline void vcpu_turn_until(struct vcpu_turn *turn, uint64_t tsc)
 
 /*
  * At least to one exit; for a millisecond at most, since a CPU may not report interrupts as long as
- * the guest has them disabled. Answers are called with interrupts on, the guest is entered with them
- * off, and afterwards they are as they were. An answer may do to this vCPU, and to others at
+ * the guest has them disabled. Answers are called with interrupts on, the guest is entered with
+ * them off, and afterwards they are as they were. An answer may do to this vCPU, and to others at
  * rest, what this header offers, but run one.
  *
- * What only vmx can answer never comes: changes of CR0 and CR4 bits that are the host's, #DB and #AC
- * that nobody asked for, #MC, INVD, RDPMC, a full list of stores. An entry that fails is printed: the
- * VM-instruction error, or the failed check's area, and the guest state that matters. If the guest
- * may have caused it (its state was refused), it is EXIT_OTHER, reason 33; else panic.
+ * What only vmx can answer never comes: changes of CR0 and CR4 bits that are the host's, #DB and
+ * #AC that nobody asked for, #MC, INVD, RDPMC, a full list of stores. An entry that fails is
+ * printed: the VM-instruction error, or the failed check's area, and the guest state that matters.
+ * If the guest may have caused it (its state was refused), it is EXIT_OTHER, reason 33; else panic.
  * Not from an interrupt handler that may have interrupted another function of this header.
  */
 void vcpu_take_turn(struct vcpu *vcpu, struct vcpu_turn *turn);

@@ -28,7 +28,7 @@ struct vcpu {
 	unsigned host_cpu;		/* its host state is in the VMCS, its TLB knows the VPID */
 	struct ept_entrance entrance;	/* of that CPU; of a raw VM, to its own `nobody` */
 	enum ept_entry logged;		/* EPT_LOGGED: runs with page-modification logging; or 0 */
-	/* What the entry says if nothing is to be done: as `logged`, or INVVPID before the next one. */
+	/* What the entry says if nothing is to be done: as `logged`; or INVVPID before the next. */
 	enum ept_entry expected;
 #define EXPECT_NOTHING ((enum ept_entry)~0)
 	struct vm *vm;
@@ -75,12 +75,12 @@ enum { BLOCKING_STI = 1, BLOCKING_MOV_SS = 2, BLOCKING_NMI = 8 };
 #define EFER_LME   (UINT64_C(1) << 8)
 #define EFER_LMA   (UINT64_C(1) << 10)
 
-/* ------------------------------------------------------------------ the loaded vCPU's instruction */
+/* ---------------------------------------------------------------- the loaded vCPU's instruction */
 
 /*
- * vcpu_skip, where it is known to be loaded. EIP wraps outside 64-bit mode: SDM "Checks on Guest RIP,
- * RFLAGS, and SSP" refuses bits 63:32 there. The shadow of STI and MOV SS lasts for one instruction:
- * this one. A guest that steps by TF gets its #DB after this one too.
+ * vcpu_skip, where it is known to be loaded. EIP wraps outside 64-bit mode: SDM "Checks on Guest
+ * RIP, RFLAGS, and SSP" refuses bits 63:32 there. The shadow of STI and MOV SS lasts for one
+ * instruction: this one. A guest that steps by TF gets its #DB after this one too.
  */
 static inline void skip_instruction(uint32_t length)
 {
@@ -164,9 +164,9 @@ static inline void exit_decode_ept_violation(struct vcpu_exit *out)
 void vcpu_inject(struct vcpu *vcpu, uint8_t vector, uint32_t type, int64_t error_code,
 		 uint32_t length);
 /*
- * An event whose delivery the last exit interrupted is delivered by the next entry. SDM "Information
- * for VM Exits That Occur During Event Delivery": what was being delivered when an EPT violation or
- * the like came in between is lost otherwise. event.c
+ * An event whose delivery the last exit interrupted is delivered by the next entry. SDM
+ * "Information for VM Exits That Occur During Event Delivery": what was being delivered when an EPT
+ * violation or the like came in between is lost otherwise. event.c
  */
 void vcpu_requeue(uint32_t event);
 static inline void vcpu_requeue_event(void)

@@ -1,7 +1,7 @@
 /*
  * CPUID: of what the CPU has, the features that work in a guest here. Feature words are masks of
- * what may show; what is not named in a mask does not exist for the guest. All of it is asked of the
- * CPU and masked once, when the machine is made; an exit finds it in a table. SDM "CPUID".
+ * what may show; what is not named in a mask does not exist for the guest. All of it is asked of
+ * the CPU and masked once, when the machine is made; an exit finds it in a table. SDM "CPUID".
  */
 #include "guest/machine/parts.h"
 

@@ -96,9 +96,9 @@ struct machine_memory { gpa_t start; hva_t backing; uint64_t bytes; };
 bool machine_memory(struct machine *machine, unsigned i, struct machine_memory *out);
 
 /*
- * A vCPU's ring: full, the vCPU does not run until it is reset. NULL: it has none, or there is no such
- * vCPU. What the machine stores in its stead, by INS, is a device's: logged by LOG_RING_ONLY, such
- * memory takes none of it, and the guest ends.
+ * A vCPU's ring: full, the vCPU does not run until it is reset. NULL: it has none, or there is no
+ * such vCPU. What the machine stores in its stead, by INS, is a device's: logged by LOG_RING_ONLY,
+ * such memory takes none of it, and the guest ends.
  */
 struct ept_ring *machine_ring(struct machine *machine, unsigned vcpu);
 

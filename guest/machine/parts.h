@@ -28,7 +28,7 @@ struct virtual_cpu {
 	struct ept_ring *ring;			/* of what it stores to; NULL: none */
 	unsigned number;
 	atomic32_t state;			/* enum cpu_state */
-	atomic64_t fault_ticks;			/* spent in ept_fault, by its TSC, of one fault in */
+	atomic64_t fault_ticks;			/* in ept_fault, by its TSC, of one fault in */
 #define FAULTS_TIMED 64				/* so many */
 	uint64_t task_priority;			/* CR8 */
 };
@@ -38,12 +38,15 @@ static inline struct virtual_cpu *cpu_of(struct vcpu_turn *turn)
 	return (struct virtual_cpu *)turn;
 }
 
-/* machine_run looks up from its guest after this exit, or the next: something has changed. Any CPU. */
+/*
+ * machine_run looks up from its guest after this exit, or the next: something has changed. Any
+ * CPU.
+ */
 static inline void look_up(struct virtual_cpu *cpu) { atomic_write(&cpu->turn.until, 0); }
 
 enum { REGIONS_OF_MACHINE = 2, RAM_RANGES = 3, MSRS_LISTED = 16 };
 
-/* CPUID's answers. A leaf's own, or those of its first subleaves (cpuid.c); the others' are zeros. */
+/* CPUID's answers. A leaf's own, or of its first subleaves (cpuid.c); the others' are zeros. */
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 enum { CPUID_BASIC = 0xd + 1, CPUID_SIGNATURE = 2, CPUID_EXTENDED = 8 + 1, CPUID_SUBLEAVES = 8 };
 struct cpuid_leaf {
@@ -80,7 +83,7 @@ struct machine {
 	atomic32_t end_claimed, ended;
 	struct machine_status status;		/* valid once `ended` is set */
 
-	/* vCPU 0 looks at the devices when one of these says so. Who sets the first makes it look up. */
+	/* vCPU 0 looks at the devices when one of these says so; who sets the first has it look. */
 	atomic32_t attention;
 	atomic64_t next_look;			/* TSC */
 	uint64_t look_ns;			/* the console's input is asked for so often */

@@ -180,7 +180,8 @@ static enum vcpu_go answer_ept_violation(struct vcpu_turn *turn, const struct vc
 	struct virtual_cpu *cpu = cpu_of(turn);
 	/* Relaxed: this CPU counts them. */
 	uint64_t faults = atomic_read_relaxed(&turn->exits[EXIT_EPT_VIOLATION]);
-	enum fault_result result = faults % FAULTS_TIMED ? fault(cpu, exit) : timed_fault(cpu, exit);
+	enum fault_result result = faults % FAULTS_TIMED ? fault(cpu, exit)
+							 : timed_fault(cpu, exit);
 
 	if (!solved(result))
 		end_by_fault(cpu, &exit->ept, result);
@@ -207,7 +208,8 @@ static enum vcpu_go end_by_exit(struct vcpu_turn *turn, const struct vcpu_exit *
 }
 
 /* A vCPU where another has found nothing, and ended the guest; or an entry that is wrong. */
-static enum vcpu_go answer_ept_misconfiguration(struct vcpu_turn *turn, const struct vcpu_exit *exit)
+static enum vcpu_go answer_ept_misconfiguration(struct vcpu_turn *turn,
+						const struct vcpu_exit *exit)
 {
 	struct virtual_cpu *cpu = cpu_of(turn);
 	enum fault_result result = ept_fault_misconfigured(cpu->machine->ept, exit->ept.address);

@@ -23,7 +23,7 @@
 	step(PTE_MKOLD)		/* A goes; value: the entry now */                   \
 	step(TLB_FLUSH)		/* no CPU uses older entries of the space any more */ \
 	step(CHANGE_PTE)	/* set_pte_at_notify's call; value: the entry to come */ \
-	step(YOUNG_TEST)	/* listeners' test_young, clear_young, clear_flush_young; value: the answer */ \
+	step(YOUNG_TEST)	/* listeners' test, clear, clear_flush_young; value: the answer */ \
 	step(FOLIO_DIRTY)	/* the flag is set, by mark or set */                \
 	step(FOLIO_CLEAN)	/* the flag is taken */                              \
 	step(FOLIO_ACCESSED)	/* the flag is set */                                \
