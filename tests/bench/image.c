@@ -85,7 +85,8 @@ static void bench_command(char *arguments)
 	bench_work();
 }
 
-CONSOLE_COMMAND("bench", "[NAME]: what the host's paths, exits, faults and policies cost, by the payload NAME",
+CONSOLE_COMMAND("bench",
+		"[NAME]: what the host's paths, exits, faults and policies cost, by the payload NAME",
 		bench_command)
 
 static unsigned figures;

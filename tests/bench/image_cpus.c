@@ -112,8 +112,8 @@ static enum status open(uint64_t each)
 		space_destroy(space);
 		return status;
 	}
-	check(space_map(space, BACKING, CPUS * PAGES * PAGE_SIZE, PROTECTION_READ_WRITE, LEVEL_4K) ==
-	      STATUS_OK);
+	check(space_map(space, BACKING, CPUS * PAGES * PAGE_SIZE, PROTECTION_READ_WRITE,
+			LEVEL_4K) == STATUS_OK);
 	check(ept_region_add(ept, &region) == STATUS_OK);
 	check(ept_log_enable(ept, gfn(0), &log) == STATUS_OK);
 	pages = each;

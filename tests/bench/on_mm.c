@@ -50,7 +50,8 @@ static void use_buddy(struct host *host, unsigned order)
 	used = 0;
 	do
 		must(page_alloc(host, order, &blocks[used++]));
-	while (used == 1 || blocks[used - 1].head.raw != (blocks[used - 2].head.raw ^ UINT64_C(1) << order));
+	while (used == 1 ||
+	       blocks[used - 1].head.raw != (blocks[used - 2].head.raw ^ UINT64_C(1) << order));
 	page_free(host, blocks[--used]);
 }
 

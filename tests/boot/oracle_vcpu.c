@@ -88,7 +88,8 @@ static bool answer(struct oracle_writer *w, const struct vcpu_exit *exit, bool *
 	if (exit->kind == EXIT_EPT_VIOLATION)
 		result = ept_fault(w->oracle->ept, exit->ept.address, exit->ept.access,
 				   exit_ept_allowed(exit));
-	else if (exit->kind != EXIT_INTERRUPT && exit->kind != EXIT_KICK && exit->kind != EXIT_TIMER)
+	else if (exit->kind != EXIT_INTERRUPT && exit->kind != EXIT_KICK &&
+		 exit->kind != EXIT_TIMER)
 		return false;
 	*full = result == FAULT_RING_FULL && w->oracle->plan.log.kind == LOG_RING_ONLY;
 	w->full += *full;

@@ -130,8 +130,9 @@ snippet_\name\()_end:
 	END store_pages
 
 /*
- * A turn of the content oracle: ECX accesses from ESI on, struct oracle_access (tests/host/oracle.h),
- * by halves of a word. Slowly: so that harvests come while the CPU has translations cached.
+ * A turn of the content oracle: ECX accesses from ESI on, struct oracle_access
+ * (tests/host/oracle.h), by halves of a word. Slowly: so that harvests come while
+ * the CPU has translations cached.
  */
 	SNIPPET oracle_turn
 1:	mov	(%esi), %edi

@@ -101,7 +101,8 @@ static struct soft_exit exit_of(struct vcpu *vcpu, const struct vcpu_exit *exit)
 		return (struct soft_exit){ .kind = SOFT_DONE };
 	if (exit->kind == EXIT_EPT_VIOLATION)
 		return (struct soft_exit){ SOFT_VIOLATION, exit->ept.address, exit->qualification,
-					   exit_ept_linear_valid(exit) ? vcpu_exit_linear(vcpu) : 0 };
+					   exit_ept_linear_valid(exit) ? vcpu_exit_linear(vcpu)
+								       : 0 };
 	if (exit->kind == EXIT_EPT_MISCONFIGURATION)
 		return (struct soft_exit){ SOFT_MISCONFIGURATION, exit->ept.address, 0, 0 };
 	if (exit->kind == EXIT_EXCEPTION && exit->exception.vector == VECTOR_PF)

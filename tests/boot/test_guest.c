@@ -77,8 +77,10 @@ static void fill_memory(void)
 			hva_t where = hva_add(part.backing, at);
 			uint64_t word;
 
-			expect_equal(space_read(machine_space(one.machine), where, &word, 8), STATUS_OK);
-			expect_equal(space_write(machine_space(one.machine), where, &word, 8), STATUS_OK);
+			expect_equal(space_read(machine_space(one.machine), where, &word, 8),
+				     STATUS_OK);
+			expect_equal(space_write(machine_space(one.machine), where, &word, 8),
+				     STATUS_OK);
 		}
 }
 
@@ -101,7 +103,8 @@ BOOT_TEST("guest/s5_demo_with_neighbours", NEEDS_VMX)
 	expect_equal(one.status.code, 1);
 	ept_verify(machine_ept(one.machine));
 	expect(machine_memory(one.machine, 1, &part));
-	expect_equal(space_invalidate(machine_space(one.machine), part.backing, part.bytes), STATUS_OK);
+	expect_equal(space_invalidate(machine_space(one.machine), part.backing, part.bytes),
+		     STATUS_OK);
 	ept_read_stats(machine_ept(one.machine), &stats);
 	print("# faults %llu, %llu, %llu; prefetched %llu, used %llu\n",
 	      (unsigned long long)stats.faults[0], (unsigned long long)stats.faults[1],
@@ -189,7 +192,8 @@ BOOT_TEST("guest/jump_into_known_nothing", NEEDS_VMX)
 	guest_prepare(&one, "nowhere", 4, 1);
 	if (!guest_create(&one))
 		return;
-	expect_equal(ept_fault(machine_ept(one.machine), gpa(0), ACCESS_READ, ACCESS_NONE), FAULT_FIXED);
+	expect_equal(ept_fault(machine_ept(one.machine), gpa(0), ACCESS_READ, ACCESS_NONE),
+		     FAULT_FIXED);
 	expect_equal(ept_fault(machine_ept(one.machine), gpa(0x20000000), ACCESS_READ, ACCESS_NONE),
 		     FAULT_NO_REGION);
 	guest_start(&one);

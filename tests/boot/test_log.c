@@ -1,8 +1,8 @@
 /*
  * A whole machine under a log: while the demo guest stores and the host moves its pages, a copy of
  * its memory is kept up to date by the log alone. When the guest has ended, after one more harvest,
- * copy and memory are the same, byte for byte (S64, I6). Each policy by each kind of log and size of
- * leaves, with writers that meet: oracle_hw/... (test_oracle.c).
+ * copy and memory are the same, byte for byte (S64, I6). Each policy by each kind of log and size
+ * of leaves, with writers that meet: oracle_hw/... (test_oracle.c).
  */
 #include "tests/boot/guest_run.h"
 

@@ -1,7 +1,7 @@
 /*
- * The content oracle (tests/host/oracle.h) by the machine's own CPUs: where they run in parallel, so
- * do the vCPUs, the host's task and the harvester. The vCPUs are the processor's own, or soft CPUs
- * where it has none: by each policy, kind of log and size of leaves.
+ * The content oracle (tests/host/oracle.h) by the machine's own CPUs: where they run in parallel,
+ * so do the vCPUs, the host's task and the harvester. The vCPUs are the processor's own, or soft
+ * CPUs where it has none: by each policy, kind of log and size of leaves.
  */
 #include "boot/boot.h"
 #include "ept/log.h"

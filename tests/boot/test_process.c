@@ -140,7 +140,8 @@ BOOT_TEST("process/file", NEEDS_NOTHING)
 		store(BASE + PAGE_SIZE, round);
 		expect(pte_dirty(entry(BASE + PAGE_SIZE)));
 		expect_equal(file_sync(file), STATUS_OK);
-		expect(!pte_dirty(entry(BASE + PAGE_SIZE)) && !pte_writable(entry(BASE + PAGE_SIZE)));
+		expect(!pte_dirty(entry(BASE + PAGE_SIZE)) &&
+		       !pte_writable(entry(BASE + PAGE_SIZE)));
 		expect_equal(ram_store_of(ram)->ops->read(ram_store_of(ram), PAGE_SIZE, &value,
 							   sizeof(value), &done), STATUS_OK);
 		expect_equal(value, round);
@@ -214,7 +215,8 @@ BOOT_TEST("process/daemons", NEEDS_NOTHING)
 	map(BASE, OWN * PAGE_SIZE, PROTECTION_READ_WRITE, LEVEL_4K);
 	expect_equal(space_merge(space, hva(BASE), OWN * PAGE_SIZE), STATUS_OK);
 	host_read_stats(boot_host(), &now);
-	expect_equal(host_set_watermarks(boot_host(), now.pages_free, now.pages_free + 8), STATUS_OK);
+	expect_equal(host_set_watermarks(boot_host(), now.pages_free, now.pages_free + 8),
+		     STATUS_OK);
 	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
 		expect_equal(daemons_start(kind, 20000, 8), STATUS_OK);
 	for (unsigned i = 0; i < LIVES; i++) {

@@ -306,7 +306,7 @@ BOOT_TEST("vmx/failed_entry", NEEDS_VMX)
 	expect_equal(vcpu_run_checked(box.vcpu, BOX_TICKS, &exit), STATUS_OK);
 	expect_equal(exit.kind, EXIT_HLT);
 
-	/* Launched now: the error is VMRESUME's, and no VMLAUNCH follows, whose would be another. */
+	/* Launched now: the error is VMRESUME's, and no VMLAUNCH follows: its would be another. */
 	vmcs_write(VMCS_PIN_CONTROLS, 0);
 	expect_equal(vcpu_run_checked(box.vcpu, BOX_TICKS, &exit), STATUS_BAD_FORMAT);
 	expect_equal(vmcs_instruction_error(), 7);

@@ -98,7 +98,8 @@ static int read_option(const char *argument)
 	else if (IS("MOST") && numeric)
 		options.plan.most = n;
 	else
-		return complain(argument, "T= BOUND=0..199 ENGINE=stateful|plain|reduced|pct|random "
+		return complain(argument,
+				"T= BOUND=0..199 ENGINE=stateful|plain|reduced|pct|random "
 				"RUNS= SEED= SHARD=i/n REPLAY= MODEL=sc|tso MOST= LIST=1 TAP=1");
 #undef IS
 	return 0;
@@ -142,7 +143,8 @@ static void minimise(struct plan plan)
 static void print_bound(const struct plan *plan)
 {
 	if (plan->engine >= ENGINE_PCT)
-		printf("%s, %lu walks, seed %lu", engine_name(plan->engine), plan->runs, plan->seed);
+		printf("%s, %lu walks, seed %lu", engine_name(plan->engine), plan->runs,
+		       plan->seed);
 	else if (plan->bound == UNBOUNDED)
 		printf("exhaustive");
 	else
@@ -294,7 +296,8 @@ int main(int arguments, char **argument)
 	const struct scenario *first = first_asked_for();
 
 	if (!first)
-		return complain(options.only ? options.only : "no scenario", "the name of a scenario");
+		return complain(options.only ? options.only : "no scenario",
+				"the name of a scenario");
 	if (options.replay)
 		return show(first);
 	if (options.list)

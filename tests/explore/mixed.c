@@ -167,8 +167,9 @@ static void lend_to_device(unsigned page)
 
 static const struct { void (*perform)(unsigned page); bool inside; } operations[] = {
 	{ NULL, false },			/* the end */
-	{ guest_store, true }, { guest_load, true }, { guest_store, true }, { process_store, false },
-	{ process_load, false }, { migrate, false }, { invalidate, false }, { discard, false },
+	{ guest_store, true }, { guest_load, true }, { guest_store, true },
+	{ process_store, false }, { process_load, false }, { migrate, false },
+	{ invalidate, false }, { discard, false },
 	{ protect, false }, { allow, false }, { renew_region, false },
 	{ hint, false }, { clear_soft_dirty, false }, { lend_to_device, false },
 };

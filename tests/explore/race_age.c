@@ -97,7 +97,10 @@ static void process_stores(void)
 }
 
 static pfn_t of_word(void) { return pfn(first_frame.raw & ~(uint64_t)63); }
-static void mark_idle(void) { check(idle_mark(world.host, of_word(), 64, &first_bit) == STATUS_OK); }
+static void mark_idle(void)
+{
+	check(idle_mark(world.host, of_word(), 64, &first_bit) == STATUS_OK);
+}
 
 static bool read_idle(void)
 {

@@ -6,8 +6,8 @@
 
 static void bracket_page(uint64_t page) HOLDS_SHARED(world.space->lock)
 {
-	struct mm_range range = notifier_start(world.space, page_hva(page).raw, page_hva(page + 1).raw,
-					       EVENT_CLEAR);
+	struct mm_range range = notifier_start(world.space, page_hva(page).raw,
+					       page_hva(page + 1).raw, EVENT_CLEAR);
 	struct mm_page first;
 	uint64_t before = 0, after = 0;
 

@@ -43,7 +43,8 @@ static void verify_taken(void)
 	world_verify();
 }
 
-SCENARIO(clean_record, .rule = "a store is in what the record's owner takes, or D is there again (S41)",
+SCENARIO(clean_record,
+	 .rule = "a store is in what the record's owner takes, or D is there again (S41)",
 	 .setup = open_written, .actors = { process_stores_seven, clean_and_take },
 	 .verify = verify_taken, .name_word = world_name);
 
@@ -58,7 +59,8 @@ static void open_protecting(void)
 }
 
 SCENARIO(writeback_protects, .rule = "no store lands by a leaf that has become read-only (S23, I6)",
-	 .setup = open_protecting, .actors = { store_seven, sync_file }, .verify = verify_written_back,
+	 .setup = open_protecting, .actors = { store_seven, sync_file },
+	 .verify = verify_written_back,
 	 .name_word = world_name);
 
 /* The leaf is read-only when the guest stores. */
@@ -69,5 +71,6 @@ static void open_read_only(void)
 }
 
 SCENARIO(leaf_grows, .rule = "W comes back by a lookup that still holds (U21, I6)",
-	 .setup = open_read_only, .actors = { store_seven, sync_file }, .verify = verify_written_back,
+	 .setup = open_read_only, .actors = { store_seven, sync_file },
+	 .verify = verify_written_back,
 	 .name_word = world_name);

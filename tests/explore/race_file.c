@@ -11,7 +11,8 @@ static void open_shared(void)
 	guest_leaves();
 }
 
-SCENARIO(writeback, .rule = "a store is in what is written, or makes the page dirty again (I6, S29)",
+SCENARIO(writeback,
+	 .rule = "a store is in what is written, or makes the page dirty again (I6, S29)",
 	 .setup = open_shared, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);
 

@@ -94,7 +94,8 @@ static void verify_both(void)
 	world_verify();
 }
 
-SCENARIO(flags_table_for_leaf, .rule = "a CPU that walks a table loses it before a leaf stands there",
+SCENARIO(flags_table_for_leaf,
+	 .rule = "a CPU that walks a table loses it before a leaf stands there",
 	 .setup = open_table_for_leaf, .actors = { store_seven, store_eight },
 	 .verify = verify_both, .name_word = world_name);
 
@@ -118,7 +119,8 @@ static void open_leaf_for_table(void)
 	clear_flags(1);
 }
 
-SCENARIO(flags_leaf_for_table, .rule = "a CPU that knows a leaf loses it before a table stands there",
+SCENARIO(flags_leaf_for_table,
+	 .rule = "a CPU that knows a leaf loses it before a table stands there",
 	 .setup = open_leaf_for_table, .actors = { store_seven, store_eight },
 	 .verify = verify_both, .name_word = world_name);
 

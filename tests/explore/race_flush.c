@@ -50,7 +50,8 @@ static void migrate_and_say_so(void)
 	atomic_write(&moved_away, 1);
 }
 
-SCENARIO(kick_arrives, .rule = "no kick is lost between the entry and the guest's first instruction",
+SCENARIO(kick_arrives,
+	 .rule = "no kick is lost between the entry and the guest's first instruction",
 	 .setup = open_staying, .actors = { stay_inside, migrate_and_say_so },
 	 .verify = world_verify, .name_word = world_name);
 
@@ -113,5 +114,6 @@ static void open_new_cpu(void)
 static void idle(void) { }
 
 SCENARIO(first_entry, .rule = "a CPU that was never inside is waited for all the same",
-	 .setup = open_new_cpu, .actors = { idle, store_seven, migrate_first }, .verify = verify_seven,
+	 .setup = open_new_cpu, .actors = { idle, store_seven, migrate_first },
+	 .verify = verify_seven,
 	 .name_word = world_name);

@@ -83,14 +83,16 @@ static void touch_for_read(void)
 {
 	struct mm_page page;
 
-	check(mm_lookup_with(world.space, page_hva(0), ACCESS_READ, LOOKUP_TOUCH, &page) == STATUS_OK);
+	check(mm_lookup_with(world.space, page_hva(0), ACCESS_READ, LOOKUP_TOUCH, &page) ==
+	      STATUS_OK);
 }
 
 static void touch_for_write(void)
 {
 	struct mm_page page;
 
-	check(mm_lookup_with(world.space, page_hva(0), ACCESS_WRITE, LOOKUP_TOUCH, &page) == STATUS_OK);
+	check(mm_lookup_with(world.space, page_hva(0), ACCESS_WRITE, LOOKUP_TOUCH, &page) ==
+	      STATUS_OK);
 }
 
 static void process_writes(void)

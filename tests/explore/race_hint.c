@@ -74,7 +74,8 @@ SCENARIO(hint_store, .rule = "once a page is hinted no CPU stores there without 
 	 .setup = open_page, .actors = { process_stores, hint_and_look }, .verify = verify_hinted,
 	 .name_word = world_name);
 
-SCENARIO(hint_guest_store, .rule = "once a page is hinted no guest stores there without a fault (I1)",
+SCENARIO(hint_guest_store,
+	 .rule = "once a page is hinted no guest stores there without a fault (I1)",
 	 .setup = open_lent, .actors = { store_seven, hint_and_look }, .verify = verify_hinted,
 	 .name_word = world_name);
 
@@ -139,7 +140,8 @@ SCENARIO(soft_dirty_store, .rule = "what a CPU stores after soft dirty was clear
 	 .setup = open_page, .actors = { process_stores, clear_and_save }, .verify = verify_saved,
 	 .name_word = world_name);
 
-SCENARIO(soft_dirty_guest_store, .rule = "what a guest stores after soft dirty was cleared sets it again",
+SCENARIO(soft_dirty_guest_store,
+	 .rule = "what a guest stores after soft dirty was cleared sets it again",
 	 .setup = open_lent, .actors = { store_seven, clear_and_save }, .verify = verify_saved,
 	 .name_word = world_name);
 

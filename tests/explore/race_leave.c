@@ -82,15 +82,18 @@ static void verify_six(void)
 	world_verify();
 }
 
-SCENARIO(leave_reclaim, .rule = "what a leaf out of use knows is told before dirty is judged (I4, U28)",
+SCENARIO(leave_reclaim,
+	 .rule = "what a leaf out of use knows is told before dirty is judged (I4, U28)",
 	 .setup = open_given_zap, .actors = { remove_region, page_out }, .verify = verify_six,
 	 .name_word = world_name);
 
-SCENARIO(leave_reclaim_batch, .rule = "once for a folio, and no later (I4)", .setup = open_given_batch,
+SCENARIO(leave_reclaim_batch,
+	 .rule = "once for a folio, and no later (I4)", .setup = open_given_batch,
 	 .actors = { remove_region, page_out }, .verify = verify_six, .name_word = world_name);
 
 /* And the guest stores by what its TLB remembers of the table. */
-SCENARIO(leave_store_reclaim, .rule = "a store by a stale translation is told with the leaf (I6, U12)",
+SCENARIO(leave_store_reclaim,
+	 .rule = "a store by a stale translation is told with the leaf (I6, U12)",
 	 .setup = open_given_zap, .actors = { store_or_not, remove_region, page_out },
 	 .verify = verify_landed, .name_word = world_name, .bound = 2);
 
@@ -118,8 +121,10 @@ static void verify_marked(void) NOT_CHECKED
 	verify_landed();
 }
 
-SCENARIO(leave_store, .rule = "whatever a TLB keeps or forgets, no store lands afterwards (I8, U12)",
-	 .setup = open_forgetful, .actors = { store_or_not, remove_region }, .verify = verify_marked,
+SCENARIO(leave_store,
+	 .rule = "whatever a TLB keeps or forgets, no store lands afterwards (I8, U12)",
+	 .setup = open_forgetful, .actors = { store_or_not, remove_region },
+	 .verify = verify_marked,
 	 .name_word = world_name);
 
 /* Young or not: an answer, and no more than that. */

@@ -86,12 +86,14 @@ static void sum_up(void)
 static void verify_beside(void) { check(one == 3 && two <= 2); }
 
 SCENARIO(rwlock_beside, .rule = "beside others, but after a moment without readers",
-	 .setup = set_up, .actors = { count_beside, count_beside, sum_up }, .verify = verify_beside);
+	 .setup = set_up, .actors = { count_beside, count_beside, sum_up },
+	 .verify = verify_beside);
 
 static void verify_both(void) { check(one == 2); }
 
 SCENARIO(rwlock_beside_readers, .rule = "readers wait for that moment, and it for them",
-	 .setup = set_up, .actors = { count_beside, count_beside, read_one }, .verify = verify_both);
+	 .setup = set_up, .actors = { count_beside, count_beside, read_one },
+	 .verify = verify_both);
 
 /*
  * As many as there are, and no more than one that wants to be alone with what those beside write.

@@ -6,7 +6,8 @@
 #include "tests/explore/world.h"
 
 static uint64_t copy;
-static const struct log_options wp = { .kind = LOG_WRITE_PROTECT }, dbit = { .kind = LOG_DIRTY_BIT };
+static const struct log_options wp = { .kind = LOG_WRITE_PROTECT },
+				dbit = { .kind = LOG_DIRTY_BIT };
 
 static void take_copy(void) { atomic_copy(&copy, pfn_to_ptr(pte_frame(
 	table_find(world.space, WORLD_BACKING).pte)), sizeof(copy)); }

@@ -62,7 +62,8 @@ static void put_and_allocate(void)
 	folio_put(world.host, frame);
 }
 
-SCENARIO(look_up_allocate, .rule = "a folio that is held is found, whatever is freed and lent again",
+SCENARIO(look_up_allocate,
+	 .rule = "a folio that is held is found, whatever is freed and lent again",
 	 .setup = open_shared, .actors = { look_up_and_put, put_and_allocate },
 	 .verify = world_verify, .name_word = world_name);
 
@@ -122,7 +123,8 @@ static void verify_dirty(void)
 	world_verify();
 }
 
-SCENARIO(split_dirty, .rule = "a D that a processor sets during a split is in the new entries (S27)",
+SCENARIO(split_dirty,
+	 .rule = "a D that a processor sets during a split is in the new entries (S27)",
 	 .setup = open_huge, .actors = { process_stores, split }, .verify = verify_dirty,
 	 .name_word = world_name);
 

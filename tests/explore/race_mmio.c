@@ -15,7 +15,8 @@ static void open_nothing(bool met)
 
 	world_open(1, LEVEL_4K);
 	check(space_unmap(world.space, page_hva(0), PAGE_SIZE) == STATUS_OK);
-	check(space_map(world.space, page_hva(0), bytes, PROTECTION_READ_WRITE, LEVEL_4K) == STATUS_OK);
+	check(space_map(world.space, page_hva(0), bytes, PROTECTION_READ_WRITE, LEVEL_4K) ==
+	      STATUS_OK);
 	guest_stores(0, 5);
 	value = 6;
 	check(space_write(world.space, page_hva(1), &value, sizeof(value)) == STATUS_OK);

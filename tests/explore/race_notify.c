@@ -123,7 +123,8 @@ static void stop_listening(void)
 	listener.gone = true;
 }
 
-SCENARIO(listener_goes, .rule = "a listener that goes has seen the end of each bracket, and no more",
+SCENARIO(listener_goes,
+	 .rule = "a listener that goes has seen the end of each bracket, and no more",
 	 .setup = open_listener, .actors = { stop_listening, bracket_first },
 	 .verify = world_verify, .name_word = world_name);
 
@@ -177,11 +178,13 @@ static void remove_region(void)
 	check(ept_region_remove(world.ept, gfn(STORED)) == STATUS_OK);
 }
 
-SCENARIO(sequence_advances, .rule = "the sequence never comes back to what a fault has seen (U22, U23)",
+SCENARIO(sequence_advances,
+	 .rule = "the sequence never comes back to what a fault has seen (U22, U23)",
 	 .setup = open_regions,
 	 .actors = { bracket_elsewhere, bracket_and_fault, remove_region },
 	 .verify = world_verify, .name_word = world_name);
-SCENARIO(sequence_advances_rights, .rule = "nor where a bracket is the secondary MMU's own (U22, U23)",
+SCENARIO(sequence_advances_rights,
+	 .rule = "nor where a bracket is the secondary MMU's own (U22, U23)",
 	 .setup = open_regions,
 	 .actors = { protect_elsewhere, bracket_and_fault, discard_stored },
 	 .verify = world_verify, .name_word = world_name, .bound = 2);

@@ -171,7 +171,8 @@ static void store_twice_inside(void)
 	guest_leaves();
 }
 
-SCENARIO(pml_begins, .rule = "no store is unseen after a log has begun, by whoever was inside (U29)",
+SCENARIO(pml_begins,
+	 .rule = "no store is unseen after a log has begun, by whoever was inside (U29)",
 	 .setup = open_unlogged, .actors = { store_twice_inside, enable_and_copy },
 	 .verify = verify_copy, .name_word = world_name);
 

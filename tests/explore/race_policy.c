@@ -36,7 +36,8 @@ static void open_file(void)
 	guest_leaves();
 }
 
-SCENARIO(zap_writeback, .rule = "marked by what goes, a store is in what is written, or dirty again (S49)",
+SCENARIO(zap_writeback,
+	 .rule = "marked by what goes, a store is in what is written, or dirty again (S49)",
 	 .setup = open_file, .actors = { store_seven, sync_file }, .verify = verify_written_back,
 	 .name_word = world_name);
 
@@ -78,7 +79,8 @@ SCENARIO(zap_reclaim, .rule = "what a leaf knows is told before dirty is judged 
 	 .setup = open_given, .actors = { store_seven, page_out }, .verify = verify_kept,
 	 .name_word = world_name);
 
-SCENARIO(zap_reclaim_leaf, .rule = "a leaf that stands tells of every store by it when it goes (S49)",
+SCENARIO(zap_reclaim_leaf,
+	 .rule = "a leaf that stands tells of every store by it when it goes (S49)",
 	 .setup = open_stored, .actors = { store_seven, page_out }, .verify = verify_kept,
 	 .name_word = world_name);
 
@@ -147,7 +149,8 @@ SCENARIO(rfc_writeback, .rule = "RFC: a store is in what is written, or dirty ag
 SCENARIO(pte_writeback, .rule = "PTE: a store is in what is written, or dirty again (S23, S52)",
 	 .setup = open_file_pte, .actors = { store_seven, sync_file },
 	 .verify = verify_written_back, .name_word = world_name);
-SCENARIO(batch_reclaim, .rule = "BATCH: what a leaf knows is told before dirty is judged (S45, S49)",
+SCENARIO(batch_reclaim,
+	 .rule = "BATCH: what a leaf knows is told before dirty is judged (S45, S49)",
 	 .setup = open_given_batch, .actors = { store_seven, page_out }, .verify = verify_kept,
 	 .name_word = world_name);
 SCENARIO(rfc_reclaim, .rule = "RFC: a lazyfree page that a guest writes is not thrown away (S45)",

@@ -119,7 +119,8 @@ static void verify_kept(void)
 	verify_seven();
 }
 
-SCENARIO(prefetch_reclaim, .rule = "a neighbour that was given away and stored to is kept (S45, U3)",
+SCENARIO(prefetch_reclaim,
+	 .rule = "a neighbour that was given away and stored to is kept (S45, U3)",
 	 .setup = open_given_map, .actors = { store_both, page_out }, .verify = verify_kept,
 	 .name_word = world_name);
 SCENARIO(prefetch_pte_reclaim, .rule = "PTE: such a neighbour is asked for by a fault (S25, S45)",
@@ -189,6 +190,7 @@ static void verify_counted(void)
 	world_verify();
 }
 
-SCENARIO(prefetch_used, .rule = "whoever sees first that a neighbour was used, it is counted once (S5)",
+SCENARIO(prefetch_used,
+	 .rule = "whoever sees first that a neighbour was used, it is counted once (S5)",
 	 .setup = open_used, .actors = { age_first, age_first, zap_first },
 	 .verify = verify_counted, .name_word = world_name);

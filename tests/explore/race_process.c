@@ -140,6 +140,7 @@ static void load_both(void)
 	check(first == 0 || second == first);
 }
 
-SCENARIO(process_copy, .rule = "no CPU reads the old page after another stored to the new one (S100)",
+SCENARIO(process_copy,
+	 .rule = "no CPU reads the old page after another stored to the new one (S100)",
 	 .setup = open_told, .actors = { put_and_tell, look_when_told, load_both },
 	 .verify = verify_seven, .name_word = world_name);

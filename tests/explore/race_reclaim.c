@@ -51,11 +51,13 @@ static void open_clean_file(void)
 	check(file_sync(world.file) == STATUS_OK);
 }
 
-SCENARIO(reclaim_guest, .rule = "what a guest stores is in what is written, or keeps the page (S29, S44)",
+SCENARIO(reclaim_guest,
+	 .rule = "what a guest stores is in what is written, or keeps the page (S29, S44)",
 	 .setup = open_file, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
 	 .name_word = world_name, .bound = 2, .walks_tso = 3000);
 
-SCENARIO(reclaim_clean_guest, .rule = "a page cleaned, stored to by a guest, evicted keeps the store (S29)",
+SCENARIO(reclaim_clean_guest,
+	 .rule = "a page cleaned, stored to by a guest, evicted keeps the store (S29)",
 	 .setup = open_clean_file, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
 	 .name_word = world_name);
 
@@ -66,11 +68,13 @@ static void sync_and_reclaim(void)
 	reclaim_it();
 }
 
-SCENARIO(clean_and_reclaim, .rule = "who cleans a page first cuts off the guests that write to it (S29)",
+SCENARIO(clean_and_reclaim,
+	 .rule = "who cleans a page first cuts off the guests that write to it (S29)",
 	 .setup = open_file, .actors = { store_seven, sync_and_reclaim }, .verify = verify_seven,
 	 .name_word = world_name, .bound = 2);
 
-SCENARIO(reclaim_process, .rule = "what a process stores is in what is written, or keeps the page (I6)",
+SCENARIO(reclaim_process,
+	 .rule = "what a process stores is in what is written, or keeps the page (I6)",
 	 .setup = open_file, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
 	 .name_word = world_name);
 
@@ -92,7 +96,8 @@ static void open_neighbours(void) NOT_CHECKED
 
 		pte_slot_t *slot = table_find(world.space, WORLD_BACKING + page * PAGE_SIZE).slot;
 
-		atomic_and(&folio_of(world.host, pte_frame(pte_read(slot)))->flags, ~FOLIO_ACCESSED);
+		atomic_and(&folio_of(world.host, pte_frame(pte_read(slot)))->flags,
+			   ~FOLIO_ACCESSED);
 		atomic_and(slot, ~PTE_A);
 	}
 	guest_leaves();
@@ -163,7 +168,8 @@ SCENARIO(lazyfree_guest, .rule = "a lazyfree page that a guest writes is not thr
 	 .setup = open_lazyfree, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
 	 .name_word = world_name);
 
-SCENARIO(lazyfree_evicted, .rule = "a lazyfree page that its process writes is not thrown away (S45)",
+SCENARIO(lazyfree_evicted,
+	 .rule = "a lazyfree page that its process writes is not thrown away (S45)",
 	 .setup = open_lazyfree, .actors = { process_writes, reclaim_it }, .verify = verify_seven,
 	 .name_word = world_name);
 
@@ -243,7 +249,8 @@ static void verify_nothing_left(void)
 	world_verify();
 }
 
-SCENARIO(swap_out_discard, .rule = "a page that goes from its process while it is swapped out leaves nothing",
+SCENARIO(swap_out_discard,
+	 .rule = "a page that goes from its process while it is swapped out leaves nothing",
 	 .setup = open_swap, .actors = { discard_it, reclaim_it }, .verify = verify_nothing_left,
 	 .name_word = world_name);
 

@@ -107,12 +107,14 @@ static void verify_entry(void)
 	struct place place = table_find(world.space, page_hva(1).raw);
 
 	read_unlock(&world.space->lock);
-	check(pte_dirty(place.pte) && pte_own(place.pte) && pte_frame(place.pte).raw == pair.raw + 1);
+	check(pte_dirty(place.pte) && pte_own(place.pte) &&
+	      pte_frame(place.pte).raw == pair.raw + 1);
 	check(process_loads(1) == 7);
 	verify_counts();
 }
 
-SCENARIO(split_store, .rule = "a D that a processor sets before an entry is parked comes back (S27)",
+SCENARIO(split_store,
+	 .rule = "a D that a processor sets before an entry is parked comes back (S27)",
 	 .setup = open_pair, .actors = { process_stores, split_pair }, .verify = verify_entry,
 	 .name_word = world_name);
 
@@ -129,7 +131,8 @@ static void verify_first(void)
 	pfn_t head;
 
 	check(folio_refcount(world.host, pair) == 1 && folio_mapcount(world.host, pair) == 1);
-	check(folio_find(world.host, pfn_add(pair, 1), &head) == (folio_order(world.host, pair) == 1));
+	check(folio_find(world.host, pfn_add(pair, 1), &head) ==
+	      (folio_order(world.host, pair) == 1));
 	if (folio_order(world.host, pair) == 1)
 		folio_put(world.host, head);
 	check(process_loads(1) == 0);
@@ -160,6 +163,7 @@ static void verify_child(void)
 	verify_counts();
 }
 
-SCENARIO(split_fork, .rule = "a process that is forked meanwhile has each page, and no count is wrong",
+SCENARIO(split_fork,
+	 .rule = "a process that is forked meanwhile has each page, and no count is wrong",
 	 .setup = open_pair, .actors = { fork_it, split_pair }, .verify = verify_child,
 	 .name_word = world_name);

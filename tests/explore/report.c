@@ -67,7 +67,8 @@ void print_schedule(const struct result *result, char *out, size_t bytes)
 		if (first.choice) {
 			size_t used = strlen(out);
 
-			snprintf(out + used, bytes - used, "%c?%u", 'A' + first.actor, first.choice);
+			snprintf(out + used, bytes - used, "%c?%u", 'A' + first.actor,
+				 first.choice);
 			accesses = first.accesses - 1;
 			i++;
 		}

@@ -7,7 +7,8 @@ EXPLORE_COMMON   := -std=gnu17 -g -I. $(EXPLORE_WARNINGS) -O2 -fno-omit-frame-po
 	    -fno-strict-aliasing -fno-pie -fno-stack-protector -DEXPLORE
 EXPLORE_CFLAGS   := $(EXPLORE_COMMON) -fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0
 # The compiler calls these by the names of libc; here they are accesses as all others.
-EXPLORE_AFTER    := objcopy $(foreach copy,memset memcpy memmove,--redefine-sym $(copy)=explore_$(copy))
+EXPLORE_AFTER    := objcopy $(foreach copy,memset memcpy memmove, \
+	    --redefine-sym $(copy)=explore_$(copy))
 
 EXPLORER      := memory actor search report
 EXPLORED      := $(wildcard mm/*.c mm/base/*.c ept/*.c tests/host/soft*.c tests/host/kick.c \

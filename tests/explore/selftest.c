@@ -293,8 +293,10 @@ static unsigned draw(unsigned below)
 static void draw_program(void)
 {
 	static const unsigned longest[] = { 0, 0, 4, 3, 2 };
-	static const enum operation operations[] = { OP_LOAD, OP_LOAD, OP_LOAD, OP_LOAD, OP_STORE,
-						     OP_STORE, OP_STORE, OP_XCHG, OP_ADD, OP_FENCE };
+	static const enum operation operations[] = {
+		OP_LOAD, OP_LOAD, OP_LOAD, OP_LOAD, OP_STORE,
+		OP_STORE, OP_STORE, OP_XCHG, OP_ADD, OP_FENCE,
+	};
 
 	memset(&program, 0, sizeof(program));
 	program.threads = 2 + draw(8) / 3;

@@ -35,7 +35,8 @@ $(BUILD)/fuzz/objects/guest/machine/payload.c.o: $(FLAT_BINS) $(BUILD)/guest/hel
 FUZZ_EXPLORED := $(filter-out tests/explore/race_%,$(EXPLORED))
 $(BUILD)/fuzz/explored/%.o: % Makefile tests/fuzz/rules.mk
 	@mkdir -p $(@D)
-	@clang $(EXPLORE_CFLAGS) -fsanitize-coverage=inline-8bit-counters,pc-table -MMD -MP -c $< -o $@
+	@clang $(EXPLORE_CFLAGS) -fsanitize-coverage=inline-8bit-counters,pc-table \
+	    -MMD -MP -c $< -o $@
 	@$(EXPLORE_AFTER) $@
 $(BUILD)/explore/tests/fuzz/schedules.c.o: tests/fuzz/schedules.c Makefile tests/explore/rules.mk
 	@mkdir -p $(@D)

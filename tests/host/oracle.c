@@ -40,7 +40,8 @@ static enum status map_pages(struct oracle_memory *m)
 	enum status status;
 
 	m->stride = 1;
-	status = space_map(m->space, BACKING, ANONYMOUS * PAGE_SIZE, PROTECTION_READ_WRITE, m->level);
+	status = space_map(m->space, BACKING, ANONYMOUS * PAGE_SIZE, PROTECTION_READ_WRITE,
+			   m->level);
 	if (status == STATUS_OK)
 		status = space_merge(m->space, BACKING, ANONYMOUS * PAGE_SIZE);
 	if (status == STATUS_OK)
@@ -54,7 +55,8 @@ static enum status map_pages(struct oracle_memory *m)
 					m->file, 0, SHARING_SHARED);
 	if (status == STATUS_OK)
 		status = ram_store_create(m->host, SWAP_PAGES, &m->swap);
-	return status == STATUS_OK ? host_swap_on(m->host, ram_store_of(m->swap), SWAP_PAGES) : status;
+	return status == STATUS_OK ? host_swap_on(m->host, ram_store_of(m->swap), SWAP_PAGES)
+				   : status;
 }
 
 enum status oracle_memory_open(struct oracle_memory *m, struct host *host, unsigned level)
@@ -62,7 +64,8 @@ enum status oracle_memory_open(struct oracle_memory *m, struct host *host, unsig
 	enum status status;
 
 	*m = (struct oracle_memory){ .host = host, .level = level,
-				     .pages = level == LEVEL_1G ? level_pages(level) : ORACLE_PAGES };
+				     .pages = level == LEVEL_1G ? level_pages(level)
+								: ORACLE_PAGES };
 	status = space_create(host, &m->space);
 	if (status == STATUS_OK)
 		status = level == LEVEL_1G ? map_pool(m) : map_pages(m);
@@ -149,7 +152,8 @@ static void settle_turn(struct oracle_writer *w)
 
 	for (unsigned i = 0; i < ORACLE_TURN; i++) {
 		const struct oracle_access *access = &w->turn[i];
-		uint64_t *word = &w->oracle->model[page_of(w->oracle, access->address)].words[w->number];
+		unsigned page = page_of(w->oracle, access->address);
+		uint64_t *word = &w->oracle->model[page].words[w->number];
 
 		if (access->what & ORACLE_LOAD)
 			w->wrong += access->found != *word;
@@ -202,8 +206,8 @@ static void device_stores(struct oracle *o)
 	uint64_t value = o->random;
 	bool refused = o->plan.log.kind == LOG_RING_ONLY;
 
-	o->failed += ept_write_guest(o->ept, word_gpa(o, page, ORACLE_DEVICE), &value, sizeof(value)) !=
-		     (refused ? STATUS_UNSUPPORTED : STATUS_OK);
+	o->failed += ept_write_guest(o->ept, word_gpa(o, page, ORACLE_DEVICE), &value,
+				     sizeof(value)) != (refused ? STATUS_UNSUPPORTED : STATUS_OK);
 	if (!refused)
 		o->model[page].words[ORACLE_DEVICE] = value;
 }

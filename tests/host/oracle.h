@@ -23,7 +23,10 @@
 #include "mm/store.h"
 #include "tests/host/soft_cpu.h"
 
-enum { ORACLE_WRITERS = 4, ORACLE_CPUS = 8, ORACLE_PAGES = 1536, ORACLE_WORDS = (1 << ORDER_1G) / 64 };
+enum {
+	ORACLE_WRITERS = 4, ORACLE_CPUS = 8,
+	ORACLE_PAGES = 1536, ORACLE_WORDS = (1 << ORDER_1G) / 64
+};
 
 /*
  * What the guests are lent. With leaves of up to 2 MiB: anonymous pages, which may be swapped,
@@ -50,7 +53,7 @@ struct oracle_writer;
 
 /* Who makes the writers' accesses. */
 struct oracle_hands {
-	/* After the EPT and its memory, before the log. What it leaves behind by an error, close frees. */
+	/* After the EPT and its memory, before the log. Close frees what an error leaves behind. */
 	enum status (*open)(struct oracle *oracle);
 	/*
 	 * The accesses of this turn that are not made yet. False: some ring is full, or its time is
@@ -81,7 +84,7 @@ struct oracle_cpu {
 	pfn_t list;
 };
 
-/* A load, a store, or one after the other. The snippet oracle_turn of tests/boot knows the shape. */
+/* A load, a store, or one after the other. tests/boot's snippet oracle_turn knows the shape. */
 enum { ORACLE_LOAD = 1, ORACLE_STORE = 2 };
 struct oracle_access {
 	uint64_t address;		/* guest-physical, of a word of eight bytes */

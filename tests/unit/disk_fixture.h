@@ -33,8 +33,8 @@ static inline enum status disk_read(struct store *self, uint64_t at, void *into,
 	return STATUS_OK;
 }
 
-static inline enum status disk_write(struct store *self, uint64_t at, const void *from, uint64_t bytes,
-				     uint64_t *done)
+static inline enum status disk_write(struct store *self, uint64_t at, const void *from,
+				     uint64_t bytes, uint64_t *done)
 {
 	(void)self;
 	disk.writes++;

@@ -47,7 +47,8 @@ static inline void open_ept(uint64_t mebibytes, struct ept_caps caps)
 	assert_int_equal(space_create(arena_open(&arena, mebibytes), &space), STATUS_OK);
 	assert_int_equal(ept_create(space, &caps, &ept), STATUS_OK);
 	/* What follows the struct in its folio is nobody's. */
-	memset(ept + 1, 0xff, (PAGE_SIZE << folio_order(arena.host, ptr_to_pfn(ept))) - sizeof(*ept));
+	memset(ept + 1, 0xff,
+	       (PAGE_SIZE << folio_order(arena.host, ptr_to_pfn(ept))) - sizeof(*ept));
 	for (unsigned i = 0; i < SOFT_CPUS; i++)
 		soft_cpu_init(&soft[i], ept);
 	memset(kicked, 0, sizeof(kicked));

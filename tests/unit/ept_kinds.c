@@ -150,7 +150,8 @@ static struct memfd *memfd;
 
 static void lend_memfd(uint64_t frame, uint64_t pages, uint64_t from)
 {
-	struct region region = { gfn(frame), pages, hva(from * PAGE_SIZE), REGION_READ_WRITE, LEVEL_1G };
+	struct region region = { gfn(frame), pages, hva(from * PAGE_SIZE), REGION_READ_WRITE,
+				 LEVEL_1G };
 
 	assert_int_equal(ept_region_add_memfd(ept, &region, memfd), STATUS_OK);
 }

@@ -49,7 +49,8 @@ static void s64_a_word_of_two_tables(void **state)
 	map_host(BACKING, all * PAGE_SIZE, LEVEL_4K);
 	add_region(0, first, BACKING, LEVEL_4K);
 	add_region(first, pages, BACKING + first * PAGE_SIZE, LEVEL_4K);
-	add_region(first + pages, all - first - pages, BACKING + (first + pages) * PAGE_SIZE, LEVEL_4K);
+	add_region(first + pages, all - first - pages, BACKING + (first + pages) * PAGE_SIZE,
+		   LEVEL_4K);
 	for (uint64_t page = 0; page < all; page++)
 		store(1, page, 1);
 	assert_int_equal(ept_log_enable(ept, gfn(first), &wp), STATUS_OK);
@@ -114,7 +115,8 @@ static void s64_a_device(void **state)
 	(void)state;
 	lend(PAGES * PAGE_SIZE, LEVEL_4K);
 	enable(&wp);
-	assert_int_equal(ept_write_guest(ept, gpa(6 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2), STATUS_OK);
+	assert_int_equal(ept_write_guest(ept, gpa(6 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2),
+			 STATUS_OK);
 	assert_int_equal(harvest(), 3);
 	assert_true(has(5) && has(6) && has(7));
 }
@@ -332,11 +334,13 @@ static void u30_read_then_cleared(void **state)
 	uint64_t flushes = stats()->flushes;
 
 	/* Pages 64 to 191, all bits: those that stood. */
-	assert_int_equal(ept_log_clear(ept, gfn(0), 64, 128, (uint64_t[]){ UINT64_MAX, UINT64_MAX }),
+	assert_int_equal(ept_log_clear(ept, gfn(0), 64, 128,
+				       (uint64_t[]){ UINT64_MAX, UINT64_MAX }),
 			 STATUS_OK);
 	assert_int_equal(stats()->flushes, flushes + 1);
 	assert_int_equal(harvest(), PAGES / 2 - 64);
-	assert_int_equal(ept_log_clear(ept, gfn(0), 64, 128, (uint64_t[]){ UINT64_MAX, UINT64_MAX }),
+	assert_int_equal(ept_log_clear(ept, gfn(0), 64, 128,
+				       (uint64_t[]){ UINT64_MAX, UINT64_MAX }),
 			 STATUS_OK);
 	assert_int_equal(stats()->flushes, flushes + 1);	/* none was really cleared */
 	store(1, 190, 2);
@@ -368,7 +372,8 @@ static uint64_t faults_while_copied(bool manual, uint64_t *again)
 			store(1, page, 2);
 		all_leave();
 		if (manual)
-			assert_int_equal(ept_log_clear(ept, gfn(0), first, PIECE, &words[first / 64]),
+			assert_int_equal(ept_log_clear(ept, gfn(0), first, PIECE,
+						       &words[first / 64]),
 					 STATUS_OK);
 	}
 	faults = stats()->faults[1] - faults;

@@ -143,15 +143,18 @@ static void host_acts(void)
 	case 1:
 		assert_int_equal(space_split(space, host_address(first, 0), count * PAGE_SIZE),
 				 STATUS_OK);
-		assert_int_equal(space_migrate(space, host_address(first, 0), count * PAGE_SIZE, &done),
+		assert_int_equal(space_migrate(space, host_address(first, 0), count * PAGE_SIZE,
+					       &done),
 				 STATUS_OK);
 		break;
 	case 2:
-		assert_int_equal(space_page_out(space, host_address(first, 0), count * PAGE_SIZE, &done),
+		assert_int_equal(space_page_out(space, host_address(first, 0), count * PAGE_SIZE,
+						&done),
 				 STATUS_OK);
 		break;
 	case 3:
-		assert_int_equal(space_cool(space, host_address(first, 0), count * PAGE_SIZE), STATUS_OK);
+		assert_int_equal(space_cool(space, host_address(first, 0), count * PAGE_SIZE),
+				 STATUS_OK);
 		break;
 	default:
 		(void)host_reclaim(arena.host, count);
@@ -183,11 +186,13 @@ static void live(void)
 	ept_verify(ept);
 }
 
-static void run(enum ept_policy policy, const struct log_options *options, unsigned level, bool flags)
+static void run(enum ept_policy policy, const struct log_options *options, unsigned level,
+		bool flags)
 {
 	pfn_t lists[SOFT_CPUS];
 
-	open_ept(64, (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = flags, .pml = flags });
+	open_ept(64,
+		 (struct ept_caps){ .max_level = LEVEL_2M, .accessed_dirty = flags, .pml = flags });
 	for (unsigned cpu = 1; cpu < SOFT_CPUS; cpu++) {
 		assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &lists[cpu]), STATUS_OK);
 		soft_give_list(&soft[cpu], lists[cpu]);
@@ -239,7 +244,8 @@ static void each(const struct log_options *options)
 {
 	for (enum ept_policy policy = 0; policy < EPT_POLICIES; policy++)
 		for (unsigned level = LEVEL_4K; level <= LEVEL_2M; level++)
-			for (unsigned flags = log_is_by_processor(options->kind); flags < 2; flags++)
+			for (unsigned flags = log_is_by_processor(options->kind); flags < 2;
+			     flags++)
 				run(policy, options, level, flags);
 }
 

@@ -123,7 +123,8 @@ static void each(const struct log_options *log, bool flags)
 
 static void each_kind(unsigned level, uint64_t mebibytes)
 {
-	assert_int_equal(oracle_memory_open(&memory, arena_open(&arena, mebibytes), level), STATUS_OK);
+	assert_int_equal(oracle_memory_open(&memory, arena_open(&arena, mebibytes), level),
+			 STATUS_OK);
 	each(&(struct log_options){ .kind = LOG_WRITE_PROTECT }, true);
 	each(&(struct log_options){ .kind = LOG_WRITE_PROTECT, .manual = true, .lazy = true,
 				    .initially_set = level < LEVEL_1G }, false);

@@ -10,7 +10,8 @@ static pfn_t lists[SOFT_CPUS];
 static int open_pml(void **state)
 {
 	(void)state;
-	open_ept(64, (struct ept_caps){ .max_level = LEVEL_1G, .accessed_dirty = true, .pml = true });
+	open_ept(64,
+		 (struct ept_caps){ .max_level = LEVEL_1G, .accessed_dirty = true, .pml = true });
 	for (unsigned i = 0; i < SOFT_CPUS; i++) {
 		assert_int_equal(folio_alloc_zeroed(arena.host, ORDER_4K, &lists[i]), STATUS_OK);
 		soft_give_list(&soft[i], lists[i]);

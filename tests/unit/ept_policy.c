@@ -40,7 +40,8 @@ static void lend_clean(void)
 		write_lock(&space->lock);
 		atomic_and(table_find(space, BACKING + at).slot, ~(PTE_D | PTE_A));
 		write_unlock(&space->lock);
-		atomic_and(&folio_of(arena.host, frame_at(at))->flags, ~(FOLIO_DIRTY | FOLIO_ACCESSED));
+		atomic_and(&folio_of(arena.host, frame_at(at))->flags,
+			   ~(FOLIO_DIRTY | FOLIO_ACCESSED));
 	}
 }
 
@@ -228,7 +229,8 @@ static void without_flags(void **state)
 	lend_clean();
 	store_on(1, 0, 1);
 	bracket();
-	assert_true(folio_dirty(arena.host, frame_at(0)) && folio_accessed(arena.host, frame_at(0)));
+	assert_true(folio_dirty(arena.host, frame_at(0)) &&
+		    folio_accessed(arena.host, frame_at(0)));
 	close_ept(NULL);
 }
 
@@ -263,8 +265,9 @@ static void bare_frames_are_not_marked(void **state)
 	assert_int_equal(space_map_frames(space, hva(BACKING), BYTES, PROTECTION_READ_WRITE, block,
 					  LEVEL_4K, FRAMES_BARE), STATUS_OK);
 	assert_int_equal(space_map_frames(space, hva(BACKING + BYTES), PAGE_SIZE,
-					  PROTECTION_READ_WRITE, pfn(64 * GIB >> PAGE_SHIFT), LEVEL_4K,
-					  FRAMES_BARE), STATUS_OK);
+					  PROTECTION_READ_WRITE, pfn(64 * GIB >> PAGE_SHIFT),
+					  LEVEL_4K, FRAMES_BARE),
+			 STATUS_OK);
 	add_region(0, PAGES + 1, BACKING, LEVEL_4K);
 	store_on(1, PAGE_SIZE, 1);
 	assert_int_equal(fault(BYTES, ACCESS_WRITE), FAULT_FIXED);

@@ -113,7 +113,8 @@ static void s5_the_block_unused(void **state)
 		spte_t leaf = spte_make_leaf(host_frame(address_of(page)), true, AD_PROCESSOR);
 
 		if (page != 11)
-			assert_int_equal(leaf_of(page).bits, (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED);
+			assert_int_equal(leaf_of(page).bits,
+					 (leaf.bits & ~SPTE_A) | SPTE_PREFETCHED);
 	}
 	ept_verify(ept);
 	assert_int_equal(stats()->mapped[0], 8);
@@ -273,8 +274,8 @@ static void u21_not_in_a_bracket(void **state) NOT_CHECKED
 	(void)state;
 	for (uint64_t page = 0; page < BLOCK + 1; page++) {
 		write_lock(&space->lock);
-		struct mm_range range = notifier_start(space, address_of(page), address_of(page + 1),
-						       EVENT_CLEAR);
+		struct mm_range range = notifier_start(space, address_of(page),
+						       address_of(page + 1), EVENT_CLEAR);
 		uint64_t asked = page ? 0 : 7;
 
 		assert_int_equal(fault(asked * PAGE_SIZE, ACCESS_WRITE), FAULT_FIXED);
@@ -442,7 +443,8 @@ static void protected_and_stored_to(void **state)
 	assert_int_equal(fault(0, ACCESS_WRITE), FAULT_FIXED);
 	(void)load_on(1, PAGE_SIZE);
 	write_lock(&space->lock);
-	struct mm_range range = notifier_start(space, BACKING, address_of(BLOCK), EVENT_WRITE_PROTECT);
+	struct mm_range range = notifier_start(space, BACKING, address_of(BLOCK),
+					       EVENT_WRITE_PROTECT);
 
 	notifier_end(space, &range);
 	write_unlock(&space->lock);

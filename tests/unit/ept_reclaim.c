@@ -51,8 +51,9 @@ static int close_all(void **state)
 
 static void lend_file(void)
 {
-	assert_int_equal(space_map_file(space, hva(BACKING), PAGES * PAGE_SIZE, PROTECTION_READ_WRITE,
-					file, 0, SHARING_SHARED), STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(BACKING), PAGES * PAGE_SIZE,
+					PROTECTION_READ_WRITE, file, 0, SHARING_SHARED),
+			 STATUS_OK);
 	add_region(0, PAGES, BACKING, LEVEL_4K);
 }
 

@@ -183,7 +183,8 @@ static void look_midway(unsigned cpu) NOT_CHECKED
 	check(spte_dead_table(top).raw == midway.table.raw);
 	/* A processor that still walks there finds what it did: its D is not lost (U12). */
 	check(spte_dirty(slot_read(&table_slots(midway.table)[1])));
-	check(atomic_read(&ept->leaving_count) == 1 && !ept->region_count && leave_holds(ept, gfn(512)));
+	check(atomic_read(&ept->leaving_count) == 1 && !ept->region_count &&
+	      leave_holds(ept, gfn(512)));
 	check(!stats()->zapped[0]);
 }
 
@@ -223,7 +224,8 @@ static void u28_every_level(void **state)
 		map_host(BACKING, bytes, cases[i].level);
 		add_region(start >> PAGE_SHIFT, bytes >> PAGE_SHIFT, BACKING, cases[i].level);
 		/* The first page, the last, and one in the middle. */
-		for (uint64_t at = 0; at <= bytes - PAGE_SIZE; at += (bytes - PAGE_SIZE) / 2 & PAGE_MASK) {
+		for (uint64_t at = 0; at <= bytes - PAGE_SIZE;
+		     at += (bytes - PAGE_SIZE) / 2 & PAGE_MASK) {
 			assert_int_equal(fault(start + at, ACCESS_WRITE), FAULT_FIXED);
 			leaves++;
 		}

@@ -205,7 +205,8 @@ static void u6_mode(void **state)
 	assert_true(spte_soft_ad(spte_make_leaf(pfn(1), false, AD_SOFTWARE)));
 	assert_true(spte_soft_ad(spte_make_prefetched(pfn(1), AD_SOFTWARE)));
 	assert_false(spte_soft_ad(spte_make_prefetched(pfn(1), AD_PROCESSOR)));
-	assert_true(spte_soft_ad(spte_track(leaf)) && spte_soft_ad(spte_restored(spte_track(leaf))));
+	assert_true(spte_soft_ad(spte_track(leaf)) &&
+		    spte_soft_ad(spte_restored(spte_track(leaf))));
 	assert_int_equal(spte_child(leaf, LEVEL_2M, 511).bits, leaf.bits + 511 * PAGE_SIZE);
 	assert_true(spte_adds_write(lesser, leaf));
 	assert_false(spte_adds_write(lesser, processor));

@@ -241,8 +241,9 @@ static void open_file(void)
 {
 	assert_int_equal(ram_store_create(arena.host, pages, &store), STATUS_OK);
 	assert_int_equal(file_create(arena.host, ram_store_of(store), pages, &file), STATUS_OK);
-	assert_int_equal(space_map_file(space, hva(BACKING), bytes(), PROTECTION_READ_WRITE, file, 0,
-					SHARING_SHARED), STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(BACKING), bytes(), PROTECTION_READ_WRITE, file,
+					0, SHARING_SHARED),
+			 STATUS_OK);
 	add_region(0, pages, BACKING, LEVEL_4K);
 }
 

@@ -33,7 +33,8 @@ static int close_file(void **state)
 
 #define file_test(name) cmocka_unit_test_setup_teardown(name, open_file, close_file)
 
-static inline void map_file(uint64_t at, uint64_t pages, enum protection protection, enum sharing sharing)
+static inline void map_file(uint64_t at, uint64_t pages, enum protection protection,
+			    enum sharing sharing)
 {
 	assert_int_equal(space_map_file(space, hva(at), pages * PAGE_SIZE, protection, file, 0,
 					sharing), STATUS_OK);

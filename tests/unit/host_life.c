@@ -399,7 +399,8 @@ static void check_soft_dirty(struct process *process)
 			assert_int_equal(space_soft_dirty(process->space, start_of(pick), &marked),
 					 STATUS_OK);
 			if (process->written[part][page] && !marked)
-				fail_msg("part %u page %u: written, and not soft dirty", part, page);
+				fail_msg("part %u page %u: written, and not soft dirty", part,
+					 page);
 		}
 }
 
@@ -640,7 +641,8 @@ static void open_life(void)
 	swap = full_store(SWAP_PAGES);
 	assert_int_equal(host_swap_on(arena.host, ram_store_of(swap), SWAP_PAGES), STATUS_OK);
 	assert_int_equal(pool_create(arena.host, LEVEL_2M, 2, &pool), STATUS_OK);
-	assert_int_equal(file_create(arena.host, ram_store_of(store), FILE_PAGES, &file), STATUS_OK);
+	assert_int_equal(file_create(arena.host, ram_store_of(store), FILE_PAGES, &file),
+			 STATUS_OK);
 	assert_int_equal(space_create(arena.host, &processes[0].space), STATUS_OK);
 	map_all(processes[0].space);
 	assert_int_equal(ept_create(processes[0].space, &caps, &ept), STATUS_OK);

@@ -157,7 +157,8 @@ static void release_comes_first(void **state)
 			 STATUS_OK);
 	assert_int_equal(space_write(other, hva(BASE), "", 1), STATUS_OK);
 	notifier_register(other, &device.notifier);
-	record(arena.host, STEP(RANGE_INIT) | STEP(RANGE_START) | STEP(PTE_CLEAR) | STEP(RANGE_END));
+	record(arena.host,
+	       STEP(RANGE_INIT) | STEP(RANGE_START) | STEP(PTE_CLEAR) | STEP(RANGE_END));
 	space_destroy(other);
 	expect_steps(TRACE_RANGE_INIT, TRACE_RANGE_START, TRACE_PTE_CLEAR);
 	assert_int_equal(recording.steps[1].value, EVENT_RELEASE);
@@ -258,7 +259,8 @@ static void exclusive_of_other_pages(void **state)
 	(void)state;
 	map_file(BASE, 1, PROTECTION_READ_WRITE, SHARING_SHARED);
 	assert_int_equal(space_make_exclusive(space, hva(BASE), NULL, &frame), STATUS_UNSUPPORTED);
-	assert_int_equal(space_make_exclusive(space, hva(2 * BASE), NULL, &frame), STATUS_NOT_FOUND);
+	assert_int_equal(space_make_exclusive(space, hva(2 * BASE), NULL, &frame),
+			 STATUS_NOT_FOUND);
 	assert_int_equal(space_make_exclusive(space, hva(SPACE_END), NULL, &frame),
 			 STATUS_NOT_FOUND);
 	map(2 * BASE, 2 * MIB, LEVEL_2M);
@@ -272,7 +274,8 @@ static void exclusive_of_other_pages(void **state)
 	assert_int_equal(space_protect(space, hva(2 * BASE), 2 * MIB, PROTECTION_READ), STATUS_OK);
 	assert_int_equal(get(2 * BASE + MIB), 3);
 	assert_false(pte_writable(entry(2 * BASE + MIB).pte));
-	assert_int_equal(space_make_exclusive(space, hva(2 * BASE), NULL, &frame), STATUS_NO_ACCESS);
+	assert_int_equal(space_make_exclusive(space, hva(2 * BASE), NULL, &frame),
+			 STATUS_NO_ACCESS);
 	map(3 * BASE, PAGE_SIZE, LEVEL_4K);
 	assert_int_equal(space_make_exclusive(space, hva(3 * BASE), NULL, &frame), STATUS_OK);
 	exclusive_done(arena.host, frame);

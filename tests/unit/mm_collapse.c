@@ -217,17 +217,21 @@ static void parts(void **state)
 	uint64_t collapsed;
 
 	(void)state;
-	assert_int_equal(space_collapse(space, address(1), 4 * MIB - PAGE_SIZE, &collapsed), STATUS_OK);
+	assert_int_equal(space_collapse(space, address(1), 4 * MIB - PAGE_SIZE, &collapsed),
+			 STATUS_OK);
 	assert_int_equal(collapsed, 0);
-	assert_int_equal(space_collapse(space, address(0), 2 * MIB - PAGE_SIZE, &collapsed), STATUS_OK);
+	assert_int_equal(space_collapse(space, address(0), 2 * MIB - PAGE_SIZE, &collapsed),
+			 STATUS_OK);
 	assert_int_equal(collapsed, 0);
-	assert_int_equal(space_collapse(space, hva(BACKING - PAGE_SIZE), 2 * MIB + PAGE_SIZE, &collapsed),
+	assert_int_equal(space_collapse(space, hva(BACKING - PAGE_SIZE), 2 * MIB + PAGE_SIZE,
+					&collapsed),
 			 STATUS_OK);
 	assert_int_equal(collapsed, 1);
 	assert_int_equal(space_collapse(space, hva(BACKING + 1), PAGE_SIZE, &collapsed),
 			 STATUS_BAD_RANGE);
 	assert_int_equal(collapsed, 0);
-	assert_int_equal(space_collapse(space, hva(SPACE_END - PAGE_SIZE), 2 * PAGE_SIZE, &collapsed),
+	assert_int_equal(space_collapse(space, hva(SPACE_END - PAGE_SIZE), 2 * PAGE_SIZE,
+					&collapsed),
 			 STATUS_BAD_RANGE);
 	assert_int_equal(space_collapse(space, hva(BACKING), 0, &collapsed), STATUS_BAD_RANGE);
 }
@@ -239,7 +243,8 @@ static void no_memory(void **state)
 	(void)state;
 	remember();
 	arena_fail_after(&arena, 0);
-	assert_int_equal(space_collapse(space, hva(BACKING), 4 * MIB, &collapsed), STATUS_NO_MEMORY);
+	assert_int_equal(space_collapse(space, hva(BACKING), 4 * MIB, &collapsed),
+			 STATUS_NO_MEMORY);
 	arena_fail_after(&arena, -1);
 	assert_int_equal(collapsed, 0);
 	for (uint64_t page = 0; page < PAGES; page++)

@@ -49,7 +49,8 @@ static void op_unmap(void)
 
 static void op_read_only(void)
 {
-	assert_int_equal(space_protect(space, hva(BACKING), COST_BYTES, PROTECTION_READ), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BACKING), COST_BYTES, PROTECTION_READ),
+			 STATUS_OK);
 }
 
 static void op_same_rights(void)
@@ -96,7 +97,8 @@ static void op_writeback(void) { assert_int_equal(file_sync(file), STATUS_OK); }
 static void op_copy(void)
 {
 	for (uint64_t i = 0; i < COST_PAGES; i++)
-		assert_int_equal(space_write(space, hva(BACKING + i * PAGE_SIZE), "", 1), STATUS_OK);
+		assert_int_equal(space_write(space, hva(BACKING + i * PAGE_SIZE), "", 1),
+				 STATUS_OK);
 }
 
 static void op_bracket(void)
@@ -176,9 +178,11 @@ static void open_memory(enum memory memory)
 		return;
 	}
 	assert_int_equal(ram_store_create(arena.host, COST_PAGES, &store), STATUS_OK);
-	assert_int_equal(file_create(arena.host, ram_store_of(store), COST_PAGES, &file), STATUS_OK);
-	assert_int_equal(space_map_file(space, hva(BACKING), COST_BYTES, PROTECTION_READ_WRITE, file,
-					0, memory == FILE_SHARED ? SHARING_SHARED : SHARING_PRIVATE),
+	assert_int_equal(file_create(arena.host, ram_store_of(store), COST_PAGES, &file),
+			 STATUS_OK);
+	assert_int_equal(space_map_file(space, hva(BACKING), COST_BYTES, PROTECTION_READ_WRITE,
+					file, 0,
+					memory == FILE_SHARED ? SHARING_SHARED : SHARING_PRIVATE),
 			 STATUS_OK);
 	add_region(0, COST_PAGES, BACKING, LEVEL_4K);
 }
@@ -291,7 +295,8 @@ enum { LIFE_PAGES = 256, LIFE_BYTES = LIFE_PAGES * 4096, LIFE_FILE = 2 * LIFE_PA
 /* Entries that lost D and kept W, and the brackets in which some did. */
 static struct cleaning { struct trace trace; uint64_t entries, brackets; bool counted; } cleaning;
 
-static void note_cleaning(struct trace *self, enum trace_step step, uint64_t subject, uint64_t value)
+static void note_cleaning(struct trace *self, enum trace_step step, uint64_t subject,
+			  uint64_t value)
 {
 	bool alone = step == TRACE_PTE_MKCLEAN && pte_writable((pte_t){ value });
 
@@ -332,9 +337,11 @@ static void take_d_alone(void)
 
 	/* By the process: a guest's stores set no D here. */
 	for (uint64_t i = 0; i < LIFE_PAGES; i++)
-		assert_int_equal(space_write(space, hva(BACKING + i * PAGE_SIZE), "", 1), STATUS_OK);
+		assert_int_equal(space_write(space, hva(BACKING + i * PAGE_SIZE), "", 1),
+				 STATUS_OK);
 	for (uint64_t i = 0; i < COST_PAGES; i++)
-		assert_int_equal(space_write(space, hva(BACKING + (LIFE_FILE + i) * PAGE_SIZE), "", 1),
+		assert_int_equal(space_write(space, hva(BACKING + (LIFE_FILE + i) * PAGE_SIZE), "",
+					     1),
 				 STATUS_OK);
 	lru_drain(arena.host);
 	assert_int_equal(space_lazyfree(space, hva(BACKING + LIFE_BYTES / 2), LIFE_BYTES / 4),
@@ -353,7 +360,8 @@ static void s55_d_alone_is_rarely_taken(void **state)
 	(void)state;
 	lend(LIFE_BYTES, LEVEL_4K);
 	assert_int_equal(ram_store_create(arena.host, COST_PAGES, &store), STATUS_OK);
-	assert_int_equal(file_create(arena.host, ram_store_of(store), COST_PAGES, &file), STATUS_OK);
+	assert_int_equal(file_create(arena.host, ram_store_of(store), COST_PAGES, &file),
+			 STATUS_OK);
 	assert_int_equal(space_map_file(space, hva(BACKING + LIFE_FILE * PAGE_SIZE), COST_BYTES,
 					PROTECTION_READ_WRITE, file, 0, SHARING_SHARED), STATUS_OK);
 	add_region(LIFE_FILE, COST_PAGES, BACKING + LIFE_FILE * PAGE_SIZE, LEVEL_4K);
@@ -390,7 +398,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(s67_what_an_operation_costs),
 		cmocka_unit_test_setup_teardown(s68_hints_over_a_gigabyte, open_small, close_ept),
-		cmocka_unit_test_setup_teardown(s55_d_alone_is_rarely_taken, open_small, close_life),
+		cmocka_unit_test_setup_teardown(s55_d_alone_is_rarely_taken, open_small,
+						close_life),
 	};
 
 	return cmocka_run_group_tests_name("mm/cost", tests, NULL, NULL);

@@ -237,7 +237,8 @@ static void all_on_two_threads(void **state)
 		assert_int_equal(daemon_start(arena.host, kind, rate), STATUS_OK);
 	atomic_write(&over, 0);
 	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, i ? serve_other : serve, NULL), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, i ? serve_other : serve, NULL),
+				 0);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		seed = seed * 6364136223846793005 + 1;
 		uint64_t page = seed >> 33 & (OWN - 1);

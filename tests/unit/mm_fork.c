@@ -304,7 +304,8 @@ static void order(void **state)
 
 static void a_gigabyte(void **state)
 {
-	const uint64_t middle = 512 * MIB, second = BASE + 2 * GIB, third = BASE + 4 * GIB + 2 * MIB;
+	const uint64_t middle = 512 * MIB, second = BASE + 2 * GIB,
+		       third = BASE + 4 * GIB + 2 * MIB;
 
 	(void)state;
 	arena_open(&arena, 2560);

@@ -25,7 +25,8 @@ static pfn_t first(void) { return pfn(host_frame(BACKING).raw & ~(uint64_t)63); 
 static void mark(uint64_t at, uint64_t pages)
 {
 	for (uint64_t page = 0; page < pages; page++) {
-		uint64_t frame = host_frame(at + page * PAGE_SIZE).raw, word = UINT64_C(1) << frame % 64;
+		uint64_t frame = host_frame(at + page * PAGE_SIZE).raw;
+		uint64_t word = UINT64_C(1) << frame % 64;
 
 		assert_int_equal(idle_mark(arena.host, pfn(frame & ~(uint64_t)63), 64, &word),
 				 STATUS_OK);
@@ -268,7 +269,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		idle_test(guest_touches), idle_test(process_touches), idle_test(reclaim_is_told),
 		idle_test(in_order), idle_test(large), idle_test(moved), idle_test(of_a_file),
-		idle_test(everything), idle_test(bad_ranges), idle_test(on_its_way), idle_test(locks),
+		idle_test(everything), idle_test(bad_ranges), idle_test(on_its_way),
+		idle_test(locks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

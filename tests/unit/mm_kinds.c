@@ -162,9 +162,11 @@ static void named_frames_change(void **state)
 			 (64 * GIB + MIB + PAGE_SIZE) >> PAGE_SHIFT);
 	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
 	assert_int_equal(mm_lookup(space, hva(BASE), ACCESS_WRITE, &page), STATUS_NO_ACCESS);
-	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ_WRITE), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ_WRITE),
+			 STATUS_OK);
 	assert_true(look_up(BASE, ACCESS_WRITE).writable);
-	assert_int_equal(space_discard(space, hva(BASE - PAGE_SIZE), 2 * PAGE_SIZE), STATUS_BAD_RANGE);
+	assert_int_equal(space_discard(space, hva(BASE - PAGE_SIZE), 2 * PAGE_SIZE),
+			 STATUS_BAD_RANGE);
 	assert_int_equal(space_split(space, hva(BASE + 2 * MIB), PAGE_SIZE), STATUS_OK);
 	assert_int_equal(look_up(BASE + 3 * MIB, ACCESS_WRITE).frame.raw,
 			 (64 * GIB + 3 * MIB) >> PAGE_SHIFT);
@@ -257,8 +259,8 @@ static void s90_secret_memory_is_refused(void **state)
 
 			assert_int_equal(mm_lookup(space, hva(BASE), (enum access)access, &page),
 					 STATUS_NO_ACCESS);
-			assert_int_equal(gup_get(space, hva(BASE), access == ACCESS_WRITE ? GUP_WRITE
-											   : 0, &page),
+			assert_int_equal(gup_get(space, hva(BASE),
+						 access == ACCESS_WRITE ? GUP_WRITE : 0, &page),
 					 STATUS_NO_ACCESS);
 			assert_int_equal(faults(), before);
 		}
@@ -278,10 +280,12 @@ static void secret_memory_stays(void **state)
 	assert_int_equal(space_migrate(space, hva(BASE), PAGE_SIZE, &moved), STATUS_OK);
 	assert_int_equal(moved, 0);
 	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
-	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ_WRITE), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BASE), PAGE_SIZE, PROTECTION_READ_WRITE),
+			 STATUS_OK);
 	put(BASE, 2);
 	assert_int_equal(get(BASE), 2);
-	assert_int_equal(space_map_secret(space, hva(BASE), PAGE_SIZE, PROTECTION_READ), STATUS_EXISTS);
+	assert_int_equal(space_map_secret(space, hva(BASE), PAGE_SIZE, PROTECTION_READ),
+			 STATUS_EXISTS);
 	arena_fail_after(&arena, 0);
 	map_secret(BASE + PAGE_SIZE, PAGE_SIZE);
 	assert_int_equal(space_write(space, hva(BASE + PAGE_SIZE), &moved, 1), STATUS_NO_MEMORY);

@@ -288,7 +288,8 @@ static uint64_t page_of(enum kind kind, uint64_t at)
 	switch (kind) {
 	case LARGE: map(at, 2 * MIB, LEVEL_2M); break;
 	case POOLED:
-		assert_int_equal(space_map_pool(space, hva(at), 2 * MIB, PROTECTION_READ_WRITE, pool),
+		assert_int_equal(space_map_pool(space, hva(at), 2 * MIB, PROTECTION_READ_WRITE,
+						pool),
 				 STATUS_OK);
 		break;
 	case PAGE: case FAST: case KINDS: map(at, PAGE_SIZE, LEVEL_4K);

@@ -135,7 +135,8 @@ static void large_leaves(void **state)
 	assert_false(pte_dirty(pte_at(BASE)) || flags_at(BASE) & FOLIO_SWAPBACKED);
 	/* Part of the second: its leaf is split, and none of it is given away. */
 	assert_int_equal(entry(BASE + 2 * MIB).level, LEVEL_4K);
-	assert_true(pte_dirty(pte_at(BASE + 2 * MIB)) && flags_at(BASE + 2 * MIB) & FOLIO_SWAPBACKED);
+	assert_true(pte_dirty(pte_at(BASE + 2 * MIB)) &&
+		    flags_at(BASE + 2 * MIB) & FOLIO_SWAPBACKED);
 }
 
 static void whose_memory(void **state)

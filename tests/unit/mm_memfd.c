@@ -54,7 +54,8 @@ static void s36_nothing_reclaims_it(void **state)
 	(void)state;
 	for (unsigned i = 0; i < PAGES; i++) {
 		frames[i] = find(i, i & 1 ? ACCESS_WRITE : ACCESS_READ).frame;
-		assert_false(atomic_read(&page_folio(arena.host, frames[i])->flags) & FOLIO_ON_LIST);
+		assert_false(atomic_read(&page_folio(arena.host, frames[i])->flags) &
+			     FOLIO_ON_LIST);
 	}
 	memcpy(pfn_to_ptr(frames[1]), &value, sizeof(value));
 	assert_int_equal(host_reclaim(arena.host, 1000), 0);

@@ -135,7 +135,8 @@ static void w_comes_back_only_where_it_may(void **state)
 	map(3 * BASE, PAGE_SIZE, LEVEL_4K);
 	put(3 * BASE, 1);
 	hint(3 * BASE, PAGE_SIZE, HINT_AT_ONCE);
-	assert_int_equal(space_protect(space, hva(3 * BASE), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(3 * BASE), PAGE_SIZE, PROTECTION_READ),
+			 STATUS_OK);
 	assert_true(pte_present(bits(3 * BASE)) && !pte_writable(bits(3 * BASE)));
 	hint(3 * BASE, PAGE_SIZE, HINT_AT_ONCE);
 	assert_int_equal(get(3 * BASE), 1);
@@ -316,7 +317,8 @@ static void nodes_are_parts_of_the_frames(void **state)
 	assert_int_equal(host_node(arena.host, pfn(22 * 512)), 2);
 	assert_int_equal(host_node(arena.host, pfn(16383)), 2);
 	for (unsigned i = 0; i < 8; i++) {
-		assert_int_equal(folio_alloc_within(arena.host, pfn(7000 + i), pfn(7008), &frames[i]),
+		assert_int_equal(folio_alloc_within(arena.host, pfn(7000 + i), pfn(7008),
+						    &frames[i]),
 				 STATUS_OK);
 		assert_in_range(frames[i].raw, 7000 + i, 7007);
 	}
@@ -381,7 +383,8 @@ static void scan_ends_with_its_vma(void **state)
 	assert_int_equal(entry(BASE).level, LEVEL_2M);
 	put(BASE, 1);
 	space->scan_at = 0;
-	assert_int_equal(space_protect(space, hva(BASE + MIB), 3 * MIB, PROTECTION_READ), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BASE + MIB), 3 * MIB, PROTECTION_READ),
+			 STATUS_OK);
 	scan(1);
 	expect_hinted(BASE);
 	expect_hinted(BASE + MIB - PAGE_SIZE);

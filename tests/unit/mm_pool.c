@@ -87,7 +87,8 @@ static void pages_come_back_as_zeros(void **state)
 	assert_int_equal(map_pool(BASE, 4), STATUS_OK);
 	for (uint64_t i = 0; i < 4; i++) {
 		assert_int_equal(get(BASE + i * 2 * MIB), 0);
-		assert_false(folio_dirty(arena.host, look_up(BASE + i * 2 * MIB, ACCESS_READ).frame));
+		assert_false(folio_dirty(arena.host,
+					 look_up(BASE + i * 2 * MIB, ACCESS_READ).frame));
 	}
 }
 
@@ -125,7 +126,8 @@ static void whole_pages_only(void **state)
 		uint64_t bytes = cases[i].bytes;
 
 		assert_int_equal(space_unmap(space, at, bytes), STATUS_BAD_RANGE);
-		assert_int_equal(space_protect(space, at, bytes, PROTECTION_READ), STATUS_BAD_RANGE);
+		assert_int_equal(space_protect(space, at, bytes, PROTECTION_READ),
+				 STATUS_BAD_RANGE);
 		assert_int_equal(space_advise(space, at, bytes, ADVICE_RANDOM), STATUS_BAD_RANGE);
 		assert_int_equal(space_discard(space, at, bytes), STATUS_BAD_RANGE);
 	}
@@ -135,7 +137,8 @@ static void whole_pages_only(void **state)
 	assert_int_equal(moved, 0);
 	assert_int_equal(look_up(BASE, ACCESS_WRITE).level, LEVEL_2M);
 	assert_int_equal(space_protect(space, hva(BASE), 2 * MIB, PROTECTION_READ), STATUS_OK);
-	assert_int_equal(space_protect(space, hva(BASE), 2 * MIB, PROTECTION_READ_WRITE), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(BASE), 2 * MIB, PROTECTION_READ_WRITE),
+			 STATUS_OK);
 	put(BASE, 2);
 	expect(3, 1);
 	assert_int_equal(space->vma_count, 3);

@@ -272,8 +272,9 @@ static void s53_s96_order_of_a_dirty_page(void **state)
 	put(BASE, 77);
 	get(BASE + PAGE_SIZE);			/* the tables stay */
 	record(host(), STEP(RANGE_START) | STEP(PTE_CLEAR) | STEP(TLB_FLUSH) | STEP(RANGE_END) |
-		       STEP(REF_FREEZE) | STEP(DIRTY_TEST) | STEP(REMOVE_MAPPING) | STEP(FOLIO_CLEAN) |
-		       STEP(STORE_WRITE) | STEP(FOLIO_FREE) | STEP(FOLIO_ACCESSED) | STEP(FOLIO_DIRTY));
+		       STEP(REF_FREEZE) | STEP(DIRTY_TEST) | STEP(REMOVE_MAPPING) |
+		       STEP(FOLIO_CLEAN) | STEP(STORE_WRITE) | STEP(FOLIO_FREE) |
+		       STEP(FOLIO_ACCESSED) | STEP(FOLIO_DIRTY));
 	assert_int_equal(reclaim_one(frame_at(BASE)), 1);
 	expect_steps(TRACE_RANGE_START, TRACE_PTE_CLEAR, TRACE_FOLIO_DIRTY, TRACE_TLB_FLUSH,
 		     TRACE_RANGE_END, TRACE_FOLIO_CLEAN, TRACE_STORE_WRITE, TRACE_REF_FREEZE,
@@ -544,7 +545,8 @@ static void dirty_it(struct trace *self, enum trace_step step, uint64_t subject,
 
 static void s47_dirtied_meanwhile_is_kept(void **state)
 {
-	static const enum trace_step moments[] = { TRACE_RANGE_START, TRACE_TLB_FLUSH, TRACE_REF_TEST };
+	static const enum trace_step moments[] = { TRACE_RANGE_START, TRACE_TLB_FLUSH,
+						   TRACE_REF_TEST };
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
@@ -622,7 +624,8 @@ int main(void)
 		file_test(written_pages_are_next),
 		file_test(s48_references_first_dirty_second), file_test(truncated_meanwhile),
 		file_test(s45_lazyfree_judged_inside_the_bracket),
-		file_test(lazyfree_goes_unwritten), file_test(s46_a_reference_keeps_a_lazyfree_page),
+		file_test(lazyfree_goes_unwritten),
+		file_test(s46_a_reference_keeps_a_lazyfree_page),
 		file_test(s47_dirtied_meanwhile_is_kept), file_test(a_fault_reclaims),
 		file_test(watermarks),
 	};

@@ -303,7 +303,8 @@ static void forget_far(void)
 
 static enum status secret(void)
 {
-	enum status status = space_map_secret(space, hva(2 * GIB), PAGE_SIZE, PROTECTION_READ_WRITE);
+	enum status status = space_map_secret(space, hva(2 * GIB), PAGE_SIZE,
+					      PROTECTION_READ_WRITE);
 
 	if (status == STATUS_OK)
 		status = space_write(space, hva(2 * GIB), bytes, 1);
@@ -511,7 +512,8 @@ static void room_comes_first(void **state)
 		assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
 				 STATUS_OK);
 	arena_fail_from_order(&arena, 0);
-	assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K), STATUS_OK);
+	assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
+			 STATUS_OK);
 	at += 2 * PAGE_SIZE;
 	assert_int_equal(space_map(space, hva(at), PAGE_SIZE, PROTECTION_READ, LEVEL_4K),
 			 STATUS_NO_MEMORY);

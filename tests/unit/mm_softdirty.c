@@ -54,7 +54,8 @@ static void order_of_steps(void **state)
 	map(BASE, 2 * PAGE_SIZE, LEVEL_4K);
 	put(BASE, 1);
 	put(BASE + PAGE_SIZE, 1);
-	record(arena.host, STEP(RANGE_START) | STEP(PTE_PROTECT) | STEP(TLB_FLUSH) | STEP(RANGE_END));
+	record(arena.host,
+	       STEP(RANGE_START) | STEP(PTE_PROTECT) | STEP(TLB_FLUSH) | STEP(RANGE_END));
 	space_clear_soft_dirty(space);
 	expect_steps(TRACE_RANGE_START, TRACE_PTE_PROTECT, TRACE_PTE_PROTECT, TRACE_RANGE_END,
 		     TRACE_TLB_FLUSH);

@@ -399,7 +399,8 @@ static void advice_splits_leaves(void **state)
 	(void)state;
 	map(BASE, 2 * MIB, LEVEL_2M);
 	look_up(BASE, ACCESS_WRITE);
-	assert_int_equal(space_advise(space, hva(BASE + PAGE_SIZE), PAGE_SIZE, ADVICE_RANDOM), STATUS_OK);
+	assert_int_equal(space_advise(space, hva(BASE + PAGE_SIZE), PAGE_SIZE, ADVICE_RANDOM),
+			 STATUS_OK);
 	assert_int_equal(entry(BASE).level, LEVEL_4K);
 	assert_int_equal(space_merge(space, hva(BASE + MIB), PAGE_SIZE), STATUS_OK);
 	space_verify(space);

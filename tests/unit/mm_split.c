@@ -97,8 +97,10 @@ static void entries_are_kept(void **state) NOT_CHECKED
 
 	(void)state;
 	assert_int_equal(space_split(space, hva(BACKING), 2 * MIB), STATUS_OK);
-	assert_int_equal(space_protect(space, hva(address(7)), PAGE_SIZE, PROTECTION_READ), STATUS_OK);
-	assert_int_equal(space_protect(space, hva(address(8)), PAGE_SIZE, PROTECTION_NONE), STATUS_OK);
+	assert_int_equal(space_protect(space, hva(address(7)), PAGE_SIZE, PROTECTION_READ),
+			 STATUS_OK);
+	assert_int_equal(space_protect(space, hva(address(8)), PAGE_SIZE, PROTECTION_NONE),
+			 STATUS_OK);
 	for (uint64_t page = 0; page < PAGES; page++) {
 		pte_slot_t *slot = table_make(space, address(page), LEVEL_4K);
 
@@ -121,14 +123,15 @@ static void entries_are_kept(void **state) NOT_CHECKED
 /* The folio's marks are every page's; no page's D is another's. */
 static void marks_are_shared_out(void **state)
 {
-	uint32_t marks = FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_ANON | FOLIO_SWAPBACKED | FOLIO_ACTIVE |
-			 FOLIO_YOUNG | FOLIO_IDLE | FOLIO_UPTODATE;
+	uint32_t marks = FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_ANON | FOLIO_SWAPBACKED |
+			 FOLIO_ACTIVE | FOLIO_YOUNG | FOLIO_IDLE | FOLIO_UPTODATE;
 
 	(void)state;
 	atomic_or(&folio(0)->flags, marks);
 	assert_int_equal(split(0), STATUS_OK);
 	for (uint64_t page = 0; page < PAGES; page++) {
-		assert_int_equal(atomic_read(&folio(page)->flags) & ~FOLIO_ON_LIST, FOLIO_USED | marks);
+		assert_int_equal(atomic_read(&folio(page)->flags) & ~FOLIO_ON_LIST,
+				 FOLIO_USED | marks);
 		assert_true(atomic_read(&folio(page)->flags) & FOLIO_ON_LIST);
 	}
 }
@@ -139,7 +142,8 @@ static void clean_stays_clean(void **state)
 	atomic_and(&folio(0)->flags, ~(FOLIO_DIRTY | FOLIO_ACCESSED | FOLIO_SWAPBACKED));
 	assert_int_equal(split(0), STATUS_OK);
 	for (uint64_t page = 0; page < PAGES; page++)
-		assert_int_equal(atomic_read(&folio(page)->flags) & ~FOLIO_ON_LIST, FOLIO_USED | FOLIO_ANON);
+		assert_int_equal(atomic_read(&folio(page)->flags) & ~FOLIO_ON_LIST,
+				 FOLIO_USED | FOLIO_ANON);
 }
 
 /* What nobody maps is free. The one that the caller holds is the caller's. */

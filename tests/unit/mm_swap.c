@@ -86,7 +86,8 @@ static void there_and_back(void **state)
 	assert_int_equal(get(BASE + PAGE_SIZE), 8);
 	/* Read: the slot still has the content, so it costs no write to take the page again. */
 	expect_swap(1, 1);
-	assert_true(pte_own(pte_at(BASE)) && pte_writable(pte_at(BASE)) && !pte_dirty(pte_at(BASE)));
+	assert_true(pte_own(pte_at(BASE)) && pte_writable(pte_at(BASE)) &&
+		    !pte_dirty(pte_at(BASE)));
 	assert_int_equal(swap_out(BASE), 1);
 	assert_int_equal(disk.writes, 1);
 	assert_int_equal(get(BASE), 7);
