@@ -54,7 +54,7 @@ static void open_clean_file(void)
 SCENARIO(reclaim_guest,
 	 .rule = "what a guest stores is in what is written, or keeps the page (S29, S44)",
 	 .setup = open_file, .actors = { store_seven, reclaim_it }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2, .walks_tso = 3000);
+	 .name_word = world_name);
 
 SCENARIO(reclaim_clean_guest,
 	 .rule = "a page cleaned, stored to by a guest, evicted keeps the store (S29)",
