@@ -95,7 +95,7 @@ SCENARIO(leave_reclaim_batch,
 SCENARIO(leave_store_reclaim,
 	 .rule = "a store by a stale translation is told with the leaf (I6, U12)",
 	 .setup = open_given_zap, .actors = { store_or_not, remove_region, page_out },
-	 .verify = verify_landed, .name_word = world_name, .bound = 2);
+	 .verify = verify_landed, .name_word = world_name);
 
 /* ------------------------------------------------------------------ who stores, who looks */
 

@@ -71,7 +71,7 @@ static void verify_filled(void)
 
 SCENARIO(memfd_fill, .rule = "two first touches are of one page", .setup = open_memfd,
 	 .actors = { store_seven_there, store_seven_there }, .verify = verify_filled,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 static void verify_both(void)
 {

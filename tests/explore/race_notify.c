@@ -187,4 +187,4 @@ SCENARIO(sequence_advances_rights,
 	 .rule = "nor where a bracket is the secondary MMU's own (U22, U23)",
 	 .setup = open_regions,
 	 .actors = { protect_elsewhere, bracket_and_fault, discard_stored },
-	 .verify = world_verify, .name_word = world_name, .bound = 2);
+	 .verify = world_verify, .name_word = world_name);

@@ -71,7 +71,7 @@ static void sync_and_reclaim(void)
 SCENARIO(clean_and_reclaim,
 	 .rule = "who cleans a page first cuts off the guests that write to it (S29)",
 	 .setup = open_file, .actors = { store_seven, sync_and_reclaim }, .verify = verify_seven,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 SCENARIO(reclaim_process,
 	 .rule = "what a process stores is in what is written, or keeps the page (I6)",
@@ -120,7 +120,7 @@ static void verify_last(void)
 
 SCENARIO(reclaim_neighbours, .rule = "pages that are taken together keep each its store (S29, S53)",
 	 .setup = open_neighbours, .actors = { store_last, reclaim_all }, .verify = verify_last,
-	 .name_word = world_name, .bound = 2);
+	 .name_word = world_name);
 
 /*
  * S48: a user who has only a reference: the page is not mapped any more. Writes, marks, puts: no

@@ -94,7 +94,7 @@ static void parent_gets(void)
 
 SCENARIO(copy_and_read, .rule = "a page that was copied goes when no CPU can read it any more (I8)",
 	 .setup = open_family, .actors = { parent_gets, parent_puts, child_ends },
-	 .verify = verify_seven, .name_word = world_name, .bound = 2);
+	 .verify = verify_seven, .name_word = world_name);
 
 /* ------------------------------------------------------------------ KSM */
 
@@ -144,8 +144,7 @@ SCENARIO(merge_unbracketed, .rule = STORE_KEPT, .setup = open_equal_unbracketed,
 	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name);
 
 SCENARIO(merge_glory, .rule = STORE_KEPT, .setup = open_equal_glory,
-	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name,
-	 .bound = 2);
+	 .actors = { store_second, scan_one }, .verify = verify_unequal, .name_word = world_name);
 
 /* ------------------------------------------------------------------ a copy, in every mode */
 
