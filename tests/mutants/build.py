@@ -104,7 +104,7 @@ def kinds() -> dict:
                      common=("mm/", "ept/", "guest/", "tests/host/", "tests/mutants/"),
                      main="tests/unit/{}.c", judge=judge_unit),
         "explore": Kind(base=Path("build/explore"),
-                        compile=["clang"] + shlex.split(os.environ.get("EXPLORE_CFLAGS", "")) + ["-w"],
+                        compile=["clang", *shlex.split(os.environ.get("EXPLORE_CFLAGS", "")), "-w"],
                         link=["-no-pie"],
                         common=("mm/", "ept/", "tests/host/", "tests/explore/"),
                         main="tests/explore/{}.c", judge=judge_explore,

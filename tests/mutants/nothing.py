@@ -10,7 +10,8 @@ SOUND = "else if (walk.old.bits & SPTE_RIGHTS && spte_fault(walk.old, walk.level
 
 NOTHING = [
     Mutant("mmio-never-made", "ept/fault.c", INSTALL, "",
-           "U26: nothing is found without a lock the second time", MMIO + "u26_answered_without_a_lock"),
+           "U26: nothing is found without a lock the second time",
+           MMIO + "u26_answered_without_a_lock"),
     Mutant("mmio-readable", "ept/spte.h",
            "return (spte_t){ SPTE_W | SPTE_X | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };",
            "return (spte_t){ SPTE_R | SPTE_W | (~(generation << PAGE_SHIFT) & SPTE_FRAME) };",
@@ -26,17 +27,21 @@ NOTHING = [
                  "{ return (s.bits & SPTE_FRAME) >> PAGE_SHIFT; }"),
            runs_in=("tests/unit/ept_mmio.c",)),
     Mutant("mmio-for-ever", "ept/region.c", OUTDATE, "",
-           "U26: a region makes the entries out of date", MMIO + "u26_out_of_date_when_a_region_comes"),
+           "U26: a region makes the entries out of date",
+           MMIO + "u26_out_of_date_when_a_region_comes"),
     Mutant("explored-mmio-for-ever", "ept/region.c", OUTDATE, "",
            "U26: nobody finds nothing once the region has come", "explore/mmio_add"),
     Mutant("explored-mmio-outdated-too-soon", "ept/region.c", OUTDATE, "",
            "U26: the generation moves with the region, under one lock", "explore/mmio_made_add",
-           also=("return memfd_is(region->backing) ? STATUS_BAD_RANGE : region_insert(ept, region);",
+           also=("return memfd_is(region->backing) ? STATUS_BAD_RANGE "
+                 ": region_insert(ept, region);",
                  "atomic_add(&ept->region_generation, 1); "
-                 "return memfd_is(region->backing) ? STATUS_BAD_RANGE : region_insert(ept, region);")),
+                 "return memfd_is(region->backing) ? STATUS_BAD_RANGE "
+                 ": region_insert(ept, region);")),
     Mutant("explored-mmio-made-unlocked", "ept/mmio.c",
            "ept_fill_entry(ept, at.slot, at.level, spte_make_mmio(generation), &found))",
-           "(read_unlock(&ept->lock), read_lock(&ept->lock), true) && ept_fill_entry(ept, at.slot, at.level, "
+           "(read_unlock(&ept->lock), read_lock(&ept->lock), true) && "
+           "ept_fill_entry(ept, at.slot, at.level, "
            "spte_make_mmio(atomic_read(&ept->region_generation)), &found))",
            "U26: by the generation of the lock under which no region was found",
            "explore/mmio_made_add"),
@@ -87,6 +92,7 @@ NOTHING = [
     Mutant("mmio-unverified", "ept/verify.c",
            "if (mmio_is_current(ept, walk->old) && region_overlaps(ept, &place))", "if (false)",
            "U26: none that is up to date over a region", "unit/ept_verify:u26_mmio_over_a_region"),
-    Mutant("mmio-any-bits", "ept/spte.c", "if (spte_is_mmio(s))", "if (spte_is_mmio(s)) return NULL; if (false)",
+    Mutant("mmio-any-bits", "ept/spte.c",
+           "if (spte_is_mmio(s))", "if (spte_is_mmio(s)) return NULL; if (false)",
            "it has a generation and no more", "unit/ept_verify:mmio_format"),
 ]

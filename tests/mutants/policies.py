@@ -48,8 +48,10 @@ POLICIES = [
            "[EPT_POLICY_RFC] = { .made = SPTE_A | SPTE_D, .taken = SPTE_A },",
            "RFC marks accessed when the leaf goes, not before",
            POLICIES_UNIT + "rfc_marks_dirty_first_accessed_last"),
-    Mutant("batch-marks-each-leaf", "ept/policy.c", "if (!policy_of(ept)->by_range) {", "if (true) {",
-           "S3: BATCH marks a folio once for a range", POLICIES_UNIT + "s3_a_large_folio_in_pieces"),
+    Mutant("batch-marks-each-leaf", "ept/policy.c",
+           "if (!policy_of(ept)->by_range) {", "if (true) {",
+           "S3: BATCH marks a folio once for a range",
+           POLICIES_UNIT + "s3_a_large_folio_in_pieces"),
     Mutant("batch-forgets-the-one-before", "ept/policy.c", "batch->marks = 0;", "",
            "every folio of a range is marked", POLICIES_UNIT + "batch_marks_each_folio_once"),
     Mutant("batch-marks-by-last-leaf", "ept/policy.c",
@@ -92,20 +94,23 @@ POLICIES = [
            "S54: listeners hear of D that goes", PAIR + "s54_no_writer_over_a_clean_entry",
            within="free_part", also=("notifier_end(space, &range);", "")),
     Mutant("pair-writeback-told-late", "mm/rmap.c",
-           "struct mm_range range = notifier_start(space, address, end, mkclean_event(space->host));",
+           "struct mm_range range = "
+           "notifier_start(space, address, end, mkclean_event(space->host));",
            "", "S54: and before it goes", PAIR + "s54_no_writer_over_a_clean_entry",
            within="mkclean_one",
            also=("gather_flush(&gather, address);",
                  "struct mm_range range = notifier_start(space, address, end, "
                  "mkclean_event(space->host)); gather_flush(&gather, address);")),
-    Mutant("pair-untouched", "mm/lookup.c", "if (slow->lookup.flags & LOOKUP_TOUCH) {", "if (false) {",
+    Mutant("pair-untouched", "mm/lookup.c",
+           "if (slow->lookup.flags & LOOKUP_TOUCH) {", "if (false) {",
            "S54: who may write has a dirty entry", PAIR + "s54_no_writer_over_a_clean_entry"),
     Mutant("mkcleans-not-counted", "mm/table.c",
            "host_count(host, HOST_MKCLEANS, pte_dirty(old));", "",
            "S55: D that is taken from an entry that stays is counted",
            "unit/mm_cost:s55_d_alone_is_rarely_taken"),
 
-    # S49: safe if (a) marked while the lookup holds, or (b) before start returns; and dropped there.
+    # S49: safe if (a) marked while the lookup holds, or (b) before start returns;
+    # and dropped there.
     Mutant("explored-map-without-mark", "ept/policy.c",
            "[EPT_POLICY_MAP] = { .made = SPTE_A | SPTE_D },",
            "[EPT_POLICY_MAP] = { .made = SPTE_A },",

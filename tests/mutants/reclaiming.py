@@ -29,7 +29,8 @@ RECLAIMING = [
            "if (atomic_read(&folio->flags) & FOLIO_YOUNG)", "if (false)",
            "what idle tracking took from an entry counts", RECLAIM + "used_pages_stay_longer"),
     Mutant("age-guest-not-asked", "mm/unmap.c",
-           "return notifier_clear_flush_young(space, address, address + level_bytes(place.level)) ||",
+           "return notifier_clear_flush_young(space, address, "
+           "address + level_bytes(place.level)) ||",
            "return", "what a guest uses is used", GUEST + "the_guests_use_counts",
            also=("young;", "young; (void)address;")),
     Mutant("used-page-taken", "mm/reclaim.c",
@@ -66,7 +67,8 @@ RECLAIMING = [
            "if (!(flags & others) && folio->file == file)",
            "who maps a page loses it, also if it is two", RECLAIM + "neighbours_of_two_processes"),
     Mutant("evicted-untold", "mm/unmap.c",
-           "struct mm_range range = notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);",
+           "struct mm_range range = "
+           "notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);",
            "struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };",
            "S53: a guest lets go of a page before it is judged",
            GUEST + "s29_written_behind_clean_entries",
@@ -77,8 +79,10 @@ RECLAIMING = [
            "S96: a page that is evicted is not marked accessed",
            RECLAIM + "s53_s96_order_of_a_dirty_page"),
     Mutant("swapped-loses-d", "mm/unmap.c",
-           "pte_t old = table_change(space, address, place, pte_migration(), CONTENT_MOVES, gather);",
-           "pte_t old = table_change(space, address, place, pte_migration(), CONTENT_STAYS, gather);",
+           "pte_t old = "
+           "table_change(space, address, place, pte_migration(), CONTENT_MOVES, gather);",
+           "pte_t old = "
+           "table_change(space, address, place, pte_migration(), CONTENT_STAYS, gather);",
            "S13: D moves from the entry to the folio", SWAP + "there_and_back"),
     Mutant("evicted-unflushed", "mm/unmap.c", "gather_flush(gather, address);", "",
            "lazyfree is judged when no CPU uses the entry",
@@ -97,7 +101,8 @@ RECLAIMING = [
            "(void)alone; return true;", "S46: a reference keeps the entry",
            RECLAIM + "s46_a_reference_keeps_a_lazyfree_page"),
     Mutant("explored-discard-untold", "mm/unmap.c",
-           "struct mm_range range = notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);",
+           "struct mm_range range = "
+           "notifier_start(space, address, address + PAGE_SIZE, EVENT_CLEAR);",
            "struct mm_range range = { hva(address), hva(address + PAGE_SIZE), EVENT_CLEAR };",
            "S45: dirty is judged when the guest has let go", "explore/lazyfree_guest",
            within="unmap_one", also=("notifier_end(space, &range);", "(void)range;")),
@@ -105,7 +110,8 @@ RECLAIMING = [
            "no CPU stores to a page that is being written and freed", "explore/reclaim_process"),
     # Cleaning and the last word.
     Mutant("explored-clean-untold", "mm/rmap.c",
-           "struct mm_range range = notifier_start(space, address, end, mkclean_event(space->host));",
+           "struct mm_range range = "
+           "notifier_start(space, address, end, mkclean_event(space->host));",
            "struct mm_range range = { hva(address), hva(end), EVENT_PROTECTION_PAGE };",
            "S29: an entry is cleaned when no guest writes behind it", "explore/clean_and_reclaim",
            within="mkclean_one", also=("notifier_end(space, &range);", "(void)range;")),
@@ -148,7 +154,8 @@ RECLAIMING = [
            "a page comes back where its entry still stands", "explore/swap_in_discard"),
     Mutant("swap-in-not-own", "mm/swap.c",
            "bool own = pte_own(swapped) || folio_refcount(host, frame) == 1;", "bool own = true;",
-           "a page that another process waits for is not written in place", SWAP + "a_slot_for_two"),
+           "a page that another process waits for is not written in place",
+           SWAP + "a_slot_for_two"),
     Mutant("swap-orphan", "mm/reclaim.c", "swap_tidy(host, block.head);", "",
            "a page that lost its last entry while reclaim had it locked is given up",
            "explore/swap_out_discard"),

@@ -1,7 +1,8 @@
 """Mutants of pages that several processes have: part of the named list (named.py)."""
 from mutant import Mutant
 
-FORKED, MOVED, MERGED, CHANGED = "unit/mm_fork:", "unit/mm_move:", "unit/mm_ksm:", "unit/ept_change:"
+FORKED, MOVED, MERGED = "unit/mm_fork:", "unit/mm_move:", "unit/mm_ksm:"
+CHANGED = "unit/ept_change:"
 
 SHARING = [
     Mutant("fork-keeps-w", "mm/fork.c", "uint64_t was = atomic_and(walk.place.slot, ~PTE_W);",
@@ -11,7 +12,8 @@ SHARING = [
            "pte_t old = pte_read(walk->place.slot);", "a page of two processes is nobody's own",
            FORKED + "pages_are_shared_until_a_store"),
     Mutant("fork-shares-pinned", "mm/fork.c",
-           "return pte_own(pte) &&", "return false &&", "what a device writes is where the parent finds it",
+           "return pte_own(pte) &&", "return false &&",
+           "what a device writes is where the parent finds it",
            FORKED + "pinned_pages_stay_the_parents"),
     Mutant("fork-without-flush", "mm/fork.c", "tlb_flush(fork->parent, fork->vma.start);", "",
            "no CPU stores to a page that is being copied", FORKED + "order"),
@@ -84,7 +86,8 @@ SHARING = [
            also=("write_unlock(&space->lock);", "")),
     Mutant("replaced-unflushed", "mm/replace.c", "tlb_flush(space, address);", "",
            "S69, S81: ptep_clear_flush", CHANGED + "s83_order"),
-    Mutant("changed-after", "mm/replace.c", "notifier_change(replace->space, replace->address, new);", "",
+    Mutant("changed-after", "mm/replace.c",
+           "notifier_change(replace->space, replace->address, new);", "",
            "S83: listeners have the new page before a CPU does", CHANGED + "s83_order",
            also=("gather_finish(&replace->gather);",
                  "if (told && new.bits != replace->old.bits) "
@@ -116,8 +119,10 @@ SHARING = [
            "U27: a frame that changes is flushed", CHANGED + "s71_former_glory",
            within="change_pte"),
     Mutant("change-stays-writable", "ept/notify.c",
-           "spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, false, ept->ad);",
-           "spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, true, ept->ad);",
+           "spte_t leaf = page->writable ? spte_empty() "
+           ": spte_make_leaf(page->frame, false, ept->ad);",
+           "spte_t leaf = page->writable ? spte_empty() "
+           ": spte_make_leaf(page->frame, true, ept->ad);",
            "what comes by change_pte is read-only", CHANGED + "s71_former_glory"),
     Mutant("change-of-a-large-leaf", "ept/change.c",
            "if (spte_present(new) && walk.level == LEVEL_4K)", "if (spte_present(new))",
@@ -180,10 +185,13 @@ SHARING = [
            "explore/copy_in_both"),
     Mutant("explored-copy-of-nobodys", "mm/fault.c", "folio_get(space->host, *frame);", "",
            "a page stays while it is copied", "explore/copy_at_the_end", within="judge",
-           also=("return fault->of_file && fault->vma.sharing == SHARING_SHARED ? REMEDY_SHARE : REMEDY_COPY;",
+           also=("return fault->of_file && fault->vma.sharing == SHARING_SHARED ? REMEDY_SHARE "
+                 ": REMEDY_COPY;",
                  "folio_get(space->host, *frame); folio_put(space->host, *frame); "
-                 "return fault->of_file && fault->vma.sharing == SHARING_SHARED ? REMEDY_SHARE : REMEDY_COPY;")),
-    Mutant("explored-merge-unprotected", "mm/ksm.c", "frozen = write_protect(candidate, place);", ";",
+                 "return fault->of_file && fault->vma.sharing == SHARING_SHARED ? REMEDY_SHARE "
+                 ": REMEDY_COPY;")),
+    Mutant("explored-merge-unprotected", "mm/ksm.c",
+           "frozen = write_protect(candidate, place);", ";",
            "S80: merged without write-protect, a store is lost", "explore/merge_guest",
            also=("still = find_again(candidate, &place) && !pte_writable(place.pte);",
                  "still = find_again(candidate, &place);")),
@@ -201,8 +209,10 @@ SHARING = [
            "place = table_find(candidate->space, candidate->address); still = true;",
            "what was copied meanwhile is not merged", "explore/merge_process"),
     Mutant("explored-merge-kept-by-guest", "ept/notify.c",
-           "spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, false, ept->ad);",
-           "spte_t leaf = page->writable ? spte_empty() : spte_make_leaf(page->frame, true, ept->ad);",
+           "spte_t leaf = page->writable ? spte_empty() "
+           ": spte_make_leaf(page->frame, false, ept->ad);",
+           "spte_t leaf = page->writable ? spte_empty() "
+           ": spte_make_leaf(page->frame, true, ept->ad);",
            "S80: by change_pte, too, W goes before pages are compared", "explore/merge_glory"),
     Mutant("explored-changed-after", "mm/replace.c",
            "notifier_change(replace->space, replace->address, new);", "",
