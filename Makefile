@@ -34,8 +34,9 @@ help:
 	@echo 'make run     build, choose an engine, boot, run a guest, end with a summary'
 	@echo 'make test    everything that is tested (T=name or pattern, V=1 for all TAP lines)'
 	@echo 'make check   the part of it that needs no emulator, for every commit'
-	@echo 'make bench   what paths cost, in instructions; build/bench.json (ENGINE= MEM= PAYLOAD=)'
-	@echo 'make explore every interleaving of the scenarios (T= BOUND= MODEL= ENGINE= REPLAY= SHARD=i/n)'
+	@echo 'make bench   what paths cost; build/bench.json (ENGINE= MEM= PAYLOAD=)'
+	@echo 'make explore every interleaving of the scenarios (T= BOUND= MODEL= ENGINE=' \
+	    'REPLAY= SHARD=i/n)'
 	@echo 'make image   build/foliovisor.iso and build/foliovisor.elf'
 	@echo 'make debug   as run, stopped at main() with gdb attached'
 	@echo 'make mutants each seeded defect and the test that killed it (ALL=1 sampled ones too)'
@@ -129,7 +130,7 @@ HOST_OBJECTS := $(HOSTED:%=$(BUILD)/host/%.o)
 $(BUILD)/host/%.o: % Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
-# The tests' own code compiles in half the time, and is better to debug; what they test is as before.
+# The tests' own code: half the time to compile, and better to debug; what they test is as before.
 $(BUILD)/host/tests/unit/%.o: HOST_CFLAGS += -Og
 $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.c.o $(HOST_OBJECTS)
 	@mkdir -p $(@D)
@@ -147,14 +148,14 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 # ---------------------------------------------------------------- checks
 
 CLANG_OBJECTS := $(patsubst %,$(BUILD)/clang/image/%.o,$(filter %.c,$(IMAGE_SOURCES))) \
-	    $(patsubst %,$(BUILD)/clang/host/%.read,$(HOSTED) tests/bench/step.c tests/bench/hosted.c \
-	    $(wildcard tests/unit/*.c))
+	    $(patsubst %,$(BUILD)/clang/host/%.read,$(HOSTED) tests/bench/step.c \
+	    tests/bench/hosted.c $(wildcard tests/unit/*.c))
 
 $(BUILD)/clang/image/%.o: % Makefile
 	@mkdir -p $(@D)
 	@clang $(IMAGE_CFLAGS) -g0 $(CLANG_WARNINGS) -MMD -MP -c $< -o $@
-# Of what nobody links, warnings and locks are all that is asked of clang: frames are gcc's to measure
-# here, and clang's where it builds these for the fuzzers.
+# Of what nobody links, warnings and locks are all that is asked of clang: frames are gcc's to
+# measure here, and clang's where it builds these for the fuzzers.
 $(BUILD)/clang/host/%.read: % Makefile
 	@mkdir -p $(@D)
 	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -fsyntax-only -MMD -MP -MT $@ -MF $@.d $<

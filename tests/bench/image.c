@@ -86,7 +86,8 @@ static void bench_command(char *arguments)
 }
 
 CONSOLE_COMMAND("bench",
-		"[NAME]: what the host's paths, exits, faults and policies cost, by the payload NAME",
+		"[NAME]: what the host's paths, exits, faults and policies cost, "
+		"by the payload NAME",
 		bench_command)
 
 static unsigned figures;

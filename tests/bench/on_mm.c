@@ -13,7 +13,14 @@ static void must(enum status status) { check(status == STATUS_OK); }
 
 /* ------------------------------------------------------------------ the allocator */
 
-#define PAIR(name, order, alloc, free)                                              	static void name(struct host *host)                                         	{                                                                           		struct block block = { 0 };                                         									    		must(alloc(host, order, &block));                                   		free(host, block);                                                  	}
+#define PAIR(name, order, alloc, free)					\
+static void name(struct host *host)					\
+{									\
+	struct block block = { 0 };					\
+									\
+	must(alloc(host, order, &block));				\
+	free(host, block);						\
+}
 
 PAIR(no_pair, ORDER_4K, bench_no_alloc, bench_no_free)
 PAIR(pair_4k, ORDER_4K, page_alloc, page_free)
@@ -24,7 +31,14 @@ PAIR(pair_2m, ORDER_2M, page_alloc, page_free)
 BENCHMARK(page_alloc_free_4k, .body = pair_4k, .besides = no_pair, .target = 60);
 
 /* More than a CPU keeps: three of four come from the buddy allocator, and go there again. */
-#define MANY(name, alloc, free)                                                     	static void name(struct host *host)                                         	{                                                                           		for (unsigned i = 0; i < BATCH; i++)                                			must(alloc(host, ORDER_4K, &blocks[i]));                    		for (unsigned i = 0; i < BATCH; i++)                                			free(host, blocks[i]);                                      	}
+#define MANY(name, alloc, free)						\
+static void name(struct host *host)					\
+{									\
+	for (unsigned i = 0; i < BATCH; i++)				\
+		must(alloc(host, ORDER_4K, &blocks[i]));		\
+	for (unsigned i = 0; i < BATCH; i++)				\
+		free(host, blocks[i]);					\
+}
 
 MANY(no_many, bench_no_alloc, bench_no_free)
 MANY(many_4k, page_alloc, page_free)

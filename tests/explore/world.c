@@ -178,7 +178,8 @@ void process_writes_behind(void)
 {
 	uint64_t value = 8;
 
-	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) == STATUS_OK);
+	check(space_write(world.space, hva_add(page_hva(0), 8), &value, sizeof(value)) ==
+	      STATUS_OK);
 }
 
 void verify_seven_and_eight(void)

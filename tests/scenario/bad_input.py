@@ -28,9 +28,10 @@ def by_make(context) -> object:
 
 
 def daemon_command(context) -> object:
-    """The console's `daemon`, right and wrong; every wrong one is a line, and the next is served."""
-    commands = ("daemon nosuch on", "daemon flush on 0", "daemon flush on 5 x", "daemon flush maybe",
-                "daemon flush on 1000 8", "daemon flush on", "daemon", "daemon flush off", "quit 3")
+    """The console's `daemon`, right and wrong; a wrong one is a line, and the next is served."""
+    commands = ("daemon nosuch on", "daemon flush on 0", "daemon flush on 5 x",
+                "daemon flush maybe", "daemon flush on 1000 8", "daemon flush on", "daemon",
+                "daemon flush off", "quit 3")
     status, lines = scenario.run_command(context, 60, ENGINE="qemu", EXEC=";".join(commands))
     wrong = [] if status == 3 else [f"exit status {status}, expected 3"]
     return scenario.check("bad_input/daemon", wrong + scenario.missing(

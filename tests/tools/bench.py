@@ -1,15 +1,15 @@
 """`make bench`: what paths and policies cost, hosted and in the image; build/bench.json.
 
-	bench.py --check	judges PAYLOAD and run.py's variables: 0, or 2 after a line for each error
+	bench.py --check	judges PAYLOAD and run.py's variables: 0, or 2 after a line an error
 	bench.py --needs	prints the purposes that setup.sh must prepare
 	bench.py		step through them here, run the image's `bench`, print, write
-	bench.py --smoke	does stepping work, is what would be written well-formed; silent if so
+	bench.py --smoke	does stepping work, is what it would write well-formed; silent if so
 
 Hosted figures come from tests/bench/step, on a small host and on a sparse large one; the image's
-from `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick of
-the TSC is an instruction. PAYLOAD names a flat payload to run there instead of the built-in one.
-Then faults on two CPUs at a time, on Bochs and on QEMU. Then workloads, by policy (bench_work.py):
-the image's, and hosted ones where it has none.
+from `# stat NAME VALUE UNIT` lines of run.py, whose variables hold (ENGINE, MEM). On Bochs a tick
+of the TSC is an instruction. PAYLOAD names a flat payload to run there instead of the built-in
+one. Then faults on two CPUs at a time, on Bochs and on QEMU. Then workloads, by policy
+(bench_work.py): the image's, and hosted ones where it has none.
 """
 import json
 import os
@@ -246,7 +246,8 @@ def headline_errors(work: dict) -> list:
 
 def smoke() -> int:
     work = hosted_work(SMOKE_PAGES)[0]
-    errors = form_errors(json.loads(json.dumps(document(stepped(SMALL_MIB), {}, {}, work, "bochs"))))
+    written = json.dumps(document(stepped(SMALL_MIB), {}, {}, work, "bochs"))
+    errors = form_errors(json.loads(written))
     errors += headline_errors(work)
     for error in errors:
         print(error)
@@ -289,11 +290,12 @@ def measure(engine: str) -> None:
     small, large = stepped(SMALL_MIB), stepped(LARGE_MIB)
     work, about = hosted_work(WORK_PAGES)
     print("\n".join(table(small, large, image, engine) + [""] + scale_table(image, tick)
-                    + cpus_table(image) + bench_work.tables(bench_work.best(image, work), about, tick)))
+                    + cpus_table(image)
+                    + bench_work.tables(bench_work.best(image, work), about, tick)))
     JSON_FILE.write_text(json.dumps(document(small, large, image, work, engine), indent=1) + "\n")
     print(f"bench: {time.monotonic() - began:.0f} s; written to "
-          f"{JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, or not the same on 64 GiB "
-          "or on more pages")
+          f"{JSON_FILE.relative_to(variables.ROOT)}; ! is above the target, "
+          "or not the same on 64 GiB or on more pages")
 
 
 def main() -> int:

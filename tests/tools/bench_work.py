@@ -97,7 +97,8 @@ def aging_ratio(workloads: dict, tick: str) -> list:
     for name, words in zip(AGED[1:], ("each leaf by itself", "all by one bracket")):
         row = workloads[name].rows["map"]
         line = (f"aging by zaps, {words}: {row['slow_faults']:.0f} faults for "
-                f"{flag['slow_faults']:.0f}, {row['flushes']:.0f} flushes for {flag['flushes']:.0f}")
+                f"{flag['slow_faults']:.0f}, {row['flushes']:.0f} flushes for "
+                f"{flag['flushes']:.0f}")
         if flag.get("ticks"):
             line += f", {row['ticks'] / flag['ticks']:.1f} times the {tick}"
         lines.append(line)

@@ -47,7 +47,8 @@ class BenchTest(unittest.TestCase):
                           ["flushes", "instructions/page"], ["zap", "8", "20"], ["map", "7", "10"]])
 
     def test_aging_is_compared(self):
-        counts = {"aging_flag": (0, 0, 10), "aging_zap": (64, 64, 250), "aging_zap_range": (64, 1, 90)}
+        counts = {"aging_flag": (0, 0, 10), "aging_zap": (64, 64, 250),
+                  "aging_zap_range": (64, 1, 90)}
         figures = {f"{name}_map_{what}": figure(value) for name, values in counts.items()
                    for what, value in zip(("slow_faults", "flushes", "ticks"), values)}
         lines = bench_work.tables(figures, {}, "instructions")
@@ -123,7 +124,8 @@ class BenchTest(unittest.TestCase):
     def test_bad_forms_are_named(self):
         good = {"name": "walk", "value": 1.0, "unit": "ticks", "n": 1}
         for results, words in (([], "results"), ([good, good], "twice"),
-                               ([{**good, "value": "1"}], "value"), ([{"name": "walk"}], "expected")):
+                               ([{**good, "value": "1"}], "value"),
+                               ([{"name": "walk"}], "expected")):
             errors = bench.form_errors({"revision": "1", "engine": "bochs", "cpu": "x",
                                         "results": results})
             self.assertTrue(any(words in error for error in errors), (results, errors))

@@ -68,7 +68,8 @@ class LayersTest(unittest.TestCase):
                                 f"void {name}(struct ept *ept,\n\t\tpfn_t frame);\n")
             self.assertEqual(len(found), 1, name)
             self.assertIn(name, found[0])
-        inside = "static inline void ept_mark(struct ept *ept, pfn_t frame) HOLDS(ept->lock)\n{\n}\n"
+        inside = ("static inline void ept_mark(struct ept *ept, pfn_t frame) "
+                  "HOLDS(ept->lock)\n{\n}\n")
         self.assertEqual(len(self.errors(ept__change_dot_h=inside)), 1)
         self.assertEqual(self.errors(ept__table_dot_h="pfn_t ept_table_take(struct ept *ept);\n"
                                      "void ept_table_free(struct ept *ept, pfn_t table);\n",

@@ -501,14 +501,15 @@ int main(void)
 		log_test(s64_write_protection), log_test(s64_dirty_bits),
 		log_test(s64_a_word_of_two_tables),
 		log_test(s64_leaves_that_go), log_test(s64_leaves_that_lose_d),
-		log_test(s64_a_device), log_test(s65_no_lock_is_taken), log_test(u14_not_by_the_fast_way),
+		log_test(s64_a_device), log_test(s65_no_lock_is_taken),
+		log_test(u14_not_by_the_fast_way),
 		log_test(u20_what_it_does_not), log_test(u35_split_at_once),
 		log_test(u35_split_when_stored_to), log_test(u35_dirty_bits_split_at_once),
 		log_test(u35_dirty_bits_split_later), log_test(u35_no_memory_for_tables),
 		log_test(u34_large_again), log_test(u34_not_in_a_bracket),
 		cmocka_unit_test(u34_by_a_gigabyte), log_test(u30_read_then_cleared),
-		log_test(s66_cleared_at_once_or_in_pieces), log_test(u31_initially_set), log_test(refused),
-		log_test(a_region_goes_with_its_log),
+		log_test(s66_cleared_at_once_or_in_pieces), log_test(u31_initially_set),
+		log_test(refused), log_test(a_region_goes_with_its_log),
 		cmocka_unit_test_setup_teardown(no_bits_but_software_s, open_bitless, close_ept),
 	};
 

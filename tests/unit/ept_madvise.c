@@ -219,7 +219,8 @@ int main(void)
 		madvise_test(s62_zapped_and_faulted_again),
 		madvise_test(s63_protected_and_only_stores_fault),
 		madvise_test(s44_writable_and_clean), madvise_test(s57_no_leaf_from_before),
-		madvise_test(read_and_thrown_away), madvise_test(s53_no_leaf_when_dirtiness_is_used),
+		madvise_test(read_and_thrown_away),
+		madvise_test(s53_no_leaf_when_dirtiness_is_used),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

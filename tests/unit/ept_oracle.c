@@ -220,9 +220,9 @@ static void run(enum ept_policy policy, const struct log_options *options, unsig
 	for (uint64_t page = 0; page < PAGES; page++)
 		copy_page(page);
 	live();
-	print_message("# policy %u, log %u, leaves %u, flags %u: %lu pages reported, %lu not stored "
-		      "to, %lu stores refused\n", policy, options->kind, level, flags, reported, over,
-		      refused);
+	print_message("# policy %u, log %u, leaves %u, flags %u: %lu pages reported, "
+		      "%lu not stored to, %lu stores refused\n",
+		      policy, options->kind, level, flags, reported, over, refused);
 	assert_int_equal(over, 0);
 	assert_int_equal(refused != 0, rings_only);
 	all_leave();

@@ -90,8 +90,9 @@ static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actor
 	for (unsigned i = 0; i < ORACLE_CPUS; i++)
 		oracle.cpus[i].soft.broken = twin;
 	actors(plan->writers);
-	print_message("# policy %u, log %u%s, level %u, %u vCPUs: %lu harvests, %lu pages reported, "
-		      "%lu acts of the host, %lu stores held up, %lu + %lu words lost\n",
+	print_message("# policy %u, log %u%s, level %u, %u vCPUs: %lu harvests, "
+		      "%lu pages reported, %lu acts of the host, %lu stores held up, "
+		      "%lu + %lu words lost\n",
 		      plan->policy, plan->log.kind, plan->log.lazy ? " lazy" : "", memory.level,
 		      plan->writers, oracle.harvests, oracle.reported, atomic_read(&oracle.acts),
 		      full(), oracle.lost, oracle.stale);

@@ -308,7 +308,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		zap_test(s1_marked_when_the_leaf_goes), map_test(s92_a_zap_marks_nothing),
-		cmocka_unit_test(s4_same_marks_in_the_end), cmocka_unit_test(marked_however_it_goes),
+		cmocka_unit_test(s4_same_marks_in_the_end),
+		cmocka_unit_test(marked_however_it_goes),
 		zap_test(marked_for_a_larger_leaf),
 		cmocka_unit_test_setup(marked_at_the_end, open_zap),
 		cmocka_unit_test(without_flags), zap_test(only_what_the_flags_say),

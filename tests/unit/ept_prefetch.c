@@ -76,7 +76,10 @@ static struct folio *folio_at(uint64_t page)
 	return folio_of(arena.host, host_frame(address_of(page)));
 }
 
-static bool has_mark(uint64_t page, uint32_t mark) { return atomic_read(&folio_at(page)->flags) & mark; }
+static bool has_mark(uint64_t page, uint32_t mark)
+{
+	return atomic_read(&folio_at(page)->flags) & mark;
+}
 
 static void forget_marks(uint64_t pages)
 {

@@ -14,7 +14,10 @@ static void bracket(enum mm_event event, uint64_t start, uint64_t bytes)
 	write_unlock(&space->lock);
 }
 
-static uint64_t faults(void) { return stats()->faults[0] + stats()->faults[1] + stats()->faults[2]; }
+static uint64_t faults(void)
+{
+	return stats()->faults[0] + stats()->faults[1] + stats()->faults[2];
+}
 
 /* S56: the leaf stays, reads go on, the first store faults once and gets W where it is. */
 static void s56_reads_go_on(void **state)

@@ -514,12 +514,15 @@ static void devices_and_guest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ept_test(bad_input), ept_test(limit), ept_test(find), ept_test(remembered_and_judged),
-		ept_test(remembered_and_gone), ept_test(remembered_and_moved), ept_test(remove_unmaps),
+		ept_test(bad_input), ept_test(limit), ept_test(find),
+		ept_test(remembered_and_judged), ept_test(remembered_and_gone),
+		ept_test(remembered_and_moved), ept_test(remove_unmaps),
 		ept_test(u28_one_flush_then_apart), cmocka_unit_test(u28_every_level),
 		cmocka_unit_test(i4_told_while_a_region_leaves),
-		ept_test(u10_faults_leave_frozen_entries), ept_test(u13_a_frozen_entry_is_waited_for),
-		ept_test(u23_the_place_of_one_that_leaves), ept_test(u23_waits_until_no_bracket_is_open),
+		ept_test(u10_faults_leave_frozen_entries),
+		ept_test(u13_a_frozen_entry_is_waited_for),
+		ept_test(u23_the_place_of_one_that_leaves),
+		ept_test(u23_waits_until_no_bracket_is_open),
 		ept_test(move_maps_anew), ept_test(move_stays_where_it_must),
 		ept_test(rights_go_and_come),
 		ept_test(devices), ept_test(devices_and_guest),

@@ -170,8 +170,8 @@ static void rules_of_software(void **state)
  */
 static void u6_legal_states(void **state)
 {
-	const uint64_t pairs[] = { SPTE_R | SPTE_X, SPTE_SAVED, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE,
-				   SPTE_W, SPTE_A, SPTE_D, SPTE_SOFT_AD };
+	const uint64_t pairs[] = { SPTE_R | SPTE_X, SPTE_SAVED, SPTE_HOST_WRITABLE,
+				   SPTE_MMU_WRITABLE, SPTE_W, SPTE_A, SPTE_D, SPTE_SOFT_AD };
 	unsigned legal = 0;
 
 	(void)state;

@@ -210,7 +210,8 @@ static const struct operation {
 	{ "end, large", OWN_LARGE, op_end },
 	{ "writeback", FILE_SHARED, op_writeback }, { "page out, file", FILE_SHARED, op_page_out },
 	{ "clean record", FILE_SHARED, op_clean_record },
-	{ "write-protect", FILE_SHARED, op_write_protect }, { "unmap, file", FILE_SHARED, op_unmap },
+	{ "write-protect", FILE_SHARED, op_write_protect },
+	{ "unmap, file", FILE_SHARED, op_unmap },
 };
 
 /* ------------------------------------------------------------------ before and after */

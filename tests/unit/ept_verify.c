@@ -68,7 +68,8 @@ damage(format, put(0, 1, leaf & ~SPTE_R), "rights without R")
 damage(software_bits, put(0, 1, leaf & ~SPTE_MMU_WRITABLE), "not MMU-writable")
 damage(u6_mode, put(0, 1, leaf | SPTE_SOFT_AD), "by another than this EPT's pointer says")
 damage(garbage, put(2 * PAGE_SIZE, 1, SPTE_A), "not present, but not zero")
-damage(mmio_format, put(2 * PAGE_SIZE, 1, spte_make_mmio(0).bits | SPTE_D), "more than a generation")
+damage(mmio_format, put(2 * PAGE_SIZE, 1, spte_make_mmio(0).bits | SPTE_D),
+       "more than a generation")
 damage(u26_mmio_over_a_region,
        put(2 * PAGE_SIZE, 1, spte_make_mmio(atomic_read(&ept->region_generation)).bits),
        "says that no region is here")
@@ -141,8 +142,8 @@ static void inside_a_bracket(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		verify_test(format), verify_test(software_bits), verify_test(u6_mode), verify_test(garbage),
-		verify_test(mmio_format), verify_test(u26_mmio_over_a_region),
+		verify_test(format), verify_test(software_bits), verify_test(u6_mode),
+		verify_test(garbage), verify_test(mmio_format), verify_test(u26_mmio_over_a_region),
 		verify_test(leaf_lost), verify_test(leaf_too_many), verify_test(large_leaf_lost),
 		verify_test(table_lost), verify_test(other_frame), verify_test(rights_beyond),
 		verify_test(no_region), verify_test(clean_folio), verify_test(level_beyond_region),

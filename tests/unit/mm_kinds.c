@@ -370,8 +370,8 @@ int main(void)
 		kind_test(reserved_frames_are_bare), kind_test(s86_large_leaves_of_named_frames),
 		kind_test(named_frames_change), kind_test(named_frames_merge),
 		kind_test(named_frames_do_not_move), kind_test(named_frames_refused),
-		kind_test(s90_secret_memory_is_refused), kind_test(secret_memory_stays), kind_test(kinds_stay_apart),
-		kind_test(kinds_are_not_inherited),
+		kind_test(s90_secret_memory_is_refused), kind_test(secret_memory_stays),
+		kind_test(kinds_stay_apart), kind_test(kinds_are_not_inherited),
 		kind_test(secret_memory_is_zeroed),
 	};
 

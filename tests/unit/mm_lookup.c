@@ -324,8 +324,8 @@ static void s60_s31_s32_touch(void **state)
 		uint64_t at = page_of(kind, BASE + i * GIB);
 		struct mm_page page;
 
-		assert_int_equal((kind == FAST ? gup_get_fast : gup_get)(space, hva(at), flags, &page),
-				 STATUS_OK);
+		assert_int_equal((kind == FAST ? gup_get_fast : gup_get)(space, hva(at), flags,
+									 &page), STATUS_OK);
 		assert_int_equal(bits(at), expected.bits);
 		assert_int_equal(folio_accessed(arena.host, page.frame), expected.accessed);
 		assert_int_equal(folio_dirty(arena.host, page.frame), expected.dirty);

@@ -240,7 +240,10 @@ static void prepare_lazyfree(void)
 
 static void do_writeback(void) { assert_int_equal(file_sync(file), STATUS_OK); }
 static void do_lazyfree(void) { lazyfree(BASE, 1); }
-static void do_unmap(void) { assert_int_equal(space_unmap(space, hva(BASE), PAGE_SIZE), STATUS_OK); }
+static void do_unmap(void)
+{
+	assert_int_equal(space_unmap(space, hva(BASE), PAGE_SIZE), STATUS_OK);
+}
 static void do_discard(void)
 {
 	assert_int_equal(space_discard(space, hva(BASE), PAGE_SIZE), STATUS_OK);
@@ -305,17 +308,21 @@ static const struct taker {
 } takers[] = {
 	{ "writeback (folio_mkclean)", prepare_shared, do_writeback, true, EVENT_PROTECTION_PAGE },
 	{ "lazyfree (madvise_free_pte_range)", prepare_anonymous, do_lazyfree, true, EVENT_CLEAR },
-	{ "record (clean_record_pte)", prepare_shared, do_clean_record, true, EVENT_PROTECTION_PAGE },
+	{ "record (clean_record_pte)", prepare_shared, do_clean_record, true,
+	  EVENT_PROTECTION_PAGE },
 	{ "unmap (zap_present_ptes)", prepare_shared, do_unmap, true, EVENT_UNMAP },
 	{ "discard (zap_present_ptes)", prepare_private, do_discard, true, EVENT_CLEAR },
 	{ "migration (try_to_migrate_one)", prepare_anonymous, do_migrate, true, EVENT_MIGRATE },
-	{ "reclaim of a file's (try_to_unmap_one)", prepare_shared, do_page_out, true, EVENT_CLEAR },
-	{ "reclaim of lazyfree (try_to_unmap_one)", prepare_lazyfree, do_page_out, true, EVENT_CLEAR },
+	{ "reclaim of a file's (try_to_unmap_one)", prepare_shared, do_page_out, true,
+	  EVENT_CLEAR },
+	{ "reclaim of lazyfree (try_to_unmap_one)", prepare_lazyfree, do_page_out, true,
+	  EVENT_CLEAR },
 	{ "fork, copy (copy_present_page, wp_page_copy)", prepare_anonymous, do_fork, true,
 	  EVENT_PROTECTION_PAGE },
 	{ "mremap (move_ptes)", prepare_anonymous, do_move, true, EVENT_UNMAP },
 	{ "KSM (write_protect_page, replace_page)", prepare_equal, do_merge, true, EVENT_CLEAR },
-	{ "protect (change_pte_range)", prepare_anonymous, do_protect, false, EVENT_PROTECTION_VMA },
+	{ "protect (change_pte_range)", prepare_anonymous, do_protect, false,
+	  EVENT_PROTECTION_VMA },
 };
 
 static void expect_taken_inside(const struct taker *taker)
@@ -363,8 +370,9 @@ static void s40_each_with_its_bracket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		file_test(s61_order), file_test(s41_marks_go_and_w_stays), file_test(dropped_or_kept),
-		file_test(passed_over), file_test(large_leaves), file_test(whose_memory),
+		file_test(s61_order), file_test(s41_marks_go_and_w_stays),
+		file_test(dropped_or_kept), file_test(passed_over), file_test(large_leaves),
+		file_test(whose_memory),
 		file_test(cooled), file_test(paged_out), file_test(paged_out_in_parts),
 		file_test(s40_each_with_its_bracket),
 	};

@@ -2,9 +2,10 @@
 #include "tests/unit/file_fixture.h"
 #include "tests/unit/trace_fixture.h"
 
-#define ENTRIES_AND_BRACKET (STEP(RANGE_START) | STEP(PTE_SET) | STEP(PTE_CLEAR) | STEP(PTE_MKCLEAN) | \
-			     STEP(TLB_FLUSH) | STEP(FOLIO_FREE) | STEP(FOLIO_DIRTY) | STEP(FOLIO_COPY) | \
-			     STEP(RANGE_END))
+#define ENTRIES_AND_BRACKET \
+	(STEP(RANGE_START) | STEP(PTE_SET) | STEP(PTE_CLEAR) | STEP(PTE_MKCLEAN) | \
+	 STEP(TLB_FLUSH) | STEP(FOLIO_FREE) | STEP(FOLIO_DIRTY) | STEP(FOLIO_COPY) | \
+	 STEP(RANGE_END))
 
 /* Linux: zap_pte_range, tlb_finish_mmu. */
 static void unmapped(void **state)

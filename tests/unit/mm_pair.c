@@ -175,7 +175,8 @@ static const struct operation {
 } operations[] = {
 	{ "lazyfree", OWN, op_lazyfree, true }, { "discard", OWN, op_discard, true },
 	{ "page out", OWN, op_page_out, true }, { "migrate", OWN, op_migrate, false },
-	{ "protect", OWN, op_protect_both_ways, false }, { "soft dirty", OWN, op_soft_dirty, false },
+	{ "protect", OWN, op_protect_both_ways, false },
+	{ "soft dirty", OWN, op_soft_dirty, false },
 	{ "hint", OWN, op_hint, false }, { "fork", OWN, op_fork, false },
 	{ "lazyfree, large", OWN_LARGE, op_lazyfree, true },
 	{ "discard, large", OWN_LARGE, op_discard, true },

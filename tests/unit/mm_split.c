@@ -389,12 +389,13 @@ int main(void)
 {
 #define split_test(name) cmocka_unit_test_setup_teardown(name, open_huge, close_ept)
 	const struct CMUnitTest tests[] = {
-		split_test(whole_leaf), split_test(entries_are_kept), split_test(marks_are_shared_out),
+		split_test(whole_leaf), split_test(entries_are_kept),
+		split_test(marks_are_shared_out),
 		split_test(clean_stays_clean), split_test(unmapped_pages_are_freed),
 		split_test(nobody_maps_it), split_test(shared_by_fork),
-		split_test(shared_by_too_many), split_test(somebody_holds_it), split_test(found_late),
-		split_test(no_memory), split_test(other_kinds), split_test(in_order),
-		split_test(seen_by_a_guest), split_test(locks),
+		split_test(shared_by_too_many), split_test(somebody_holds_it),
+		split_test(found_late), split_test(no_memory), split_test(other_kinds),
+		split_test(in_order), split_test(seen_by_a_guest), split_test(locks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -387,7 +387,8 @@ static void damage_is_seen(void **state)
 	uint32_t behind = pte_swap_slot(pte_at(BASE + PAGE_SIZE));
 	const struct { uint32_t *word; uint32_t value; } cases[] = {
 		{ &swap->used, 1 }, { &swap->cached, 0 }, { &folio->index, folio->index + 1 },
-		{ &folio->family, folio->family + 1 }, { &swap->slot[folio->index].frame, NO_FRAME },
+		{ &folio->family, folio->family + 1 },
+		{ &swap->slot[folio->index].frame, NO_FRAME },
 		{ &swap->slot[behind].entries, 0 }, { &swap->first_free, behind },
 		{ &swap->first_free, swap->slots },
 	};

@@ -106,7 +106,8 @@ space_damage(leaf_beyond_vma, (space->vma_count = 2, space->vmas[1].end -= MIB),
 space_damage(leaf_outside_vmas, space->vmas[0].start = BASE + PAGE_SIZE, "vma &&")
 space_damage(leaf_without_right, put(BASE, (bits_at(BASE) & ~PTE_P) | PTE_NONE), "pte_present")
 space_damage(leaf_writable, space->vmas[0].protection = PROTECTION_READ, "!pte_writable")
-space_damage(leaf_not_counted, folio_unmap(page_block(arena.host, pte_frame(entry(BASE).pte))), "mapcount")
+space_damage(leaf_not_counted, folio_unmap(page_block(arena.host, pte_frame(entry(BASE).pte))),
+	     "mapcount")
 space_damage(leaf_twice, put(BASE, bits_at(BASE + PAGE_SIZE)), "mapcount")
 space_damage(leaf_without_reference, atomic_write(&page_at(BASE)->refcount, 0), "refcount")
 
