@@ -161,15 +161,17 @@ $(BUILD)/clang/host/%.read: % Makefile
 	@clang $(HOST_CFLAGS) $(CLANG_WARNINGS) -fsyntax-only -MMD -MP -MT $@ -MF $@.d $<
 	@touch $@
 
-.PHONY: checks objects clang-objects unit layers globals rot
+.PHONY: checks objects clang-objects unit layers layout globals rot
 # Of what is ready, what runs long or waits goes first, so that none is left alone at the end.
-checks: $(BUILD)/explore/selftest.passed $(BUILD)/tools.passed layers rot unit objects \
+checks: $(BUILD)/explore/selftest.passed $(BUILD)/tools.passed layers layout rot unit objects \
 	    clang-objects globals $(BUILD)/explore/explore $(BUILD)/bench/step $(BUILD)/bench/work
 objects: $(IMAGE_OBJECTS)
 clang-objects: $(CLANG_OBJECTS)
 unit: $(LONG_TESTS:%=$(BUILD)/unit/%.passed) $(UNIT_TESTS:=.passed)
 layers:
 	@$(PYTHON) tests/tools/layers.py
+layout:
+	@$(PYTHON) tests/tools/layout.py
 rot:
 	@$(PYTHON) tests/mutants/rot.py
 globals: objects
@@ -186,15 +188,13 @@ TIDY_IMAGE   := $(filter-out guest/machine/payload.c,$(filter %.c,$(IMAGE_SOURCE
 TIDY_SOURCES := $(TIDY_IMAGE) $(filter-out $(IMAGE_SOURCES),$(HOSTED)) \
 	    $(wildcard tests/unit/*.c)
 
-.PHONY: tidy-all layout cppcheck
+.PHONY: tidy-all cppcheck
 tidy:
 	$(SETUP) python tidy
 	$(AGAIN) -s -k tidy-all
 	@echo 'tidy: all well'
 tidy-all: layout cppcheck $(TIDY_SOURCES:%=$(BUILD)/tidy/%.clang-tidy) \
 	    $(TIDY_IMAGE:%=$(BUILD)/tidy/%.analyzer)
-layout:
-	@$(PYTHON) tests/tools/layout.py
 cppcheck:
 	@cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr -j2 -I. \
 		--suppressions-list=tests/tools/cppcheck.txt --suppress=missingIncludeSystem \
