@@ -99,7 +99,7 @@ static void play_one(unsigned level, const struct oracle_hands *hands, const str
 	bool flags = caps->accessed_dirty && kind->flags;
 	struct oracle_plan plan = { .policy = policy, .log = kind->log, .hands = hands,
 				    .caps = { .accessed_dirty = flags, .pml = caps->pml && flags },
-				    .writers = 1u << (kind - kinds + policy) % 3, .rounds = 8 };
+				    .writers = 1u << (kind - kinds + policy) % 3, .rounds = 4 };
 
 	plan.log.lazy |= level == LEVEL_1G && policy != EPT_POLICY_MAP;
 	play(&plan);

@@ -7,6 +7,7 @@
 #define BACKING hva(UINT64_C(1) << 40)
 
 enum {
+	STAYING = 2, MEETING = 64,	/* pages that a turn may be among: the first ones */
 	ANONYMOUS = 1024,		/* pages; the rest of ORACLE_PAGES are a file's */
 	SWAP_PAGES = 2 * ANONYMOUS,
 	STORES_A_ROUND = 128, ACTS_A_ROUND = 2,	/* at least */
@@ -135,8 +136,8 @@ static struct oracle_access access_to(struct oracle_writer *w, unsigned page, un
  */
 static void draw_turn(struct oracle_writer *w)
 {
-	static const uint64_t hot[] = { 2, 64, ORACLE_PAGES };
-	uint64_t among = hot[draw(&w->random, sizeof(hot) / sizeof(*hot))];
+	static const uint64_t sizes[] = { STAYING, MEETING, ORACLE_PAGES };
+	uint64_t among = sizes[draw(&w->random, sizeof(sizes) / sizeof(*sizes))];
 
 	for (unsigned i = 0; i < ORACLE_TURN; i++) {
 		unsigned page = (unsigned)draw(&w->random, among);
@@ -302,9 +303,9 @@ static void harvest(struct oracle *o)
 	o->harvests++;
 }
 
-static void compare(struct oracle *o)
+static void compare(struct oracle *o, unsigned pages)
 {
-	for (unsigned page = 0; page < ORACLE_PAGES; page++) {
+	for (unsigned page = 0; page < pages; page++) {
 		struct oracle_page memory;
 
 		read_page(o, page, &memory);
@@ -361,10 +362,11 @@ bool oracle_harvest(struct oracle *o)
 			atomic_write(&o->stop, 1);
 		return true;
 	}
-	compare(o);
+	/* All of them once; on the way those that most is stored to. */
+	compare(o, ++o->rounds == o->plan.rounds ? ORACLE_PAGES : MEETING);
 	o->stores_then = stores(o);
 	o->acts_then = atomic_read(&o->acts);
-	if (++o->rounds == o->plan.rounds)
+	if (o->rounds == o->plan.rounds)
 		atomic_write(&o->over, 1);
 	atomic_write(&o->stop, 0);
 	return o->rounds < o->plan.rounds;
