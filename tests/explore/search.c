@@ -205,8 +205,8 @@ static void at_end(struct search *search, unsigned depth)
 	search->out->executions++;
 	if (search->plan->terminal)
 		search->plan->terminal();
-	/* To verify takes longer than most executions, and looks at memory alone. */
-	if (scenario->verify && seen_add_end())
+	/* To verify takes longer than most executions, and looks at memory alone: each end once. */
+	if (scenario->verify && (search->plan->engine != ENGINE_STATEFUL || seen_add_end()))
 		judge_run(scenario->verify);
 	if (machine.failure)
 		fail(search, VERDICT_FAIL, depth, machine.failure);
