@@ -69,10 +69,11 @@ static void play(const struct oracle_plan *plan)
 	if (!expect_equal(status, STATUS_OK))
 		return;
 	run_tasks(plan->writers);
-	print("# policy %u, log %u, level %u, %u vCPUs: %llu harvests, %llu pages, %llu acts\n",
+	print("# policy %u, log %u, level %u, %u vCPUs: %llu harvests, %llu pages, %llu of them "
+	      "for nothing, %llu acts\n",
 	      plan->policy, plan->log.kind, memory.level, plan->writers,
 	      (unsigned long long)oracle.harvests, (unsigned long long)oracle.reported,
-	      (unsigned long long)atomic_read(&oracle.acts));
+	      (unsigned long long)oracle.early, (unsigned long long)atomic_read(&oracle.acts));
 	expect_equal(oracle.lost, 0);
 	expect_equal(oracle.stale, 0);
 	expect_equal(oracle_errors(&oracle), 0);

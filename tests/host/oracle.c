@@ -278,12 +278,16 @@ static void note_ring(struct oracle *o, struct ept_ring *ring)
 static void copy_reported(struct oracle *o, uint64_t frame)
 {
 	uint64_t page = frame / o->memory->stride;
+	struct oracle_page now;
 
 	o->reported++;
-	if (frame % o->memory->stride || page >= ORACLE_PAGES)
+	if (frame % o->memory->stride || page >= ORACLE_PAGES) {
 		o->unknown++;
-	else
-		read_page(o, (unsigned)page, &o->copy[page]);
+		return;
+	}
+	read_page(o, (unsigned)page, &now);
+	o->early += !__builtin_memcmp(&now, &o->copy[page], sizeof(now));
+	o->copy[page] = now;
 }
 
 static void harvest(struct oracle *o)

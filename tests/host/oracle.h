@@ -127,6 +127,7 @@ struct oracle {
 	uint64_t stores_then, acts_then;	/* when all stood still last */
 	uint64_t stores_seen, turns;	/* at the last harvest, since then */
 	uint64_t unknown;		/* pages reported that nobody ever stores to */
+	uint64_t early;			/* and such as the copy has: told before the store */
 	uint64_t lost, stale;		/* words that memory, or the copy, has not */
 	uint64_t bits[ORACLE_WORDS];
 	struct oracle_page copy[ORACLE_PAGES];

@@ -91,11 +91,11 @@ static uint64_t play(const struct oracle_plan *plan, unsigned twin, void (*actor
 		oracle.cpus[i].soft.broken = twin;
 	actors(plan->writers);
 	print_message("# policy %u, log %u%s, level %u, %u vCPUs: %lu harvests, "
-		      "%lu pages reported, %lu acts of the host, %lu stores held up, "
-		      "%lu + %lu words lost\n",
+		      "%lu pages reported, %lu of them for nothing, %lu acts of the host, "
+		      "%lu stores held up, %lu + %lu words lost\n",
 		      plan->policy, plan->log.kind, plan->log.lazy ? " lazy" : "", memory.level,
-		      plan->writers, oracle.harvests, oracle.reported, atomic_read(&oracle.acts),
-		      full(), oracle.lost, oracle.stale);
+		      plan->writers, oracle.harvests, oracle.reported, oracle.early,
+		      atomic_read(&oracle.acts), full(), oracle.lost, oracle.stale);
 	oracle_close(&oracle);
 	return oracle_errors(&oracle);
 }
