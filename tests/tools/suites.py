@@ -89,7 +89,8 @@ if not kvm_lack():
 
 # Minutes each, on both processors: they go first, with the scenarios.
 LONG = [
-    Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1"], 2400, one_test=True),
+    Program("mutants", ["env", "-u", "T", "make", "-s", "mutants", "Q=1",
+                        "SOUND=explore"], 2400, one_test=True),
     Program("explore/scenarios", [str(ROOT / "build/explore/explore"), "TAP=1"], 1800),
     # Of all pairs of operations (race_pair.c) those by two policies: MAP's and PTE's.
     Program("explore/pairs", [str(ROOT / "build/explore/explore"), "T=pair_[mp]*", "TAP=1"], 900),
