@@ -42,10 +42,9 @@ def gdb_command(elf: Path, port: int, commands: list) -> list:
     return command
 
 
-def run(boot: engines.Boot, elf: Path, commands: tuple = ()) -> int:
+def run(boot: engines.Boot, elf: Path, log: Path, commands: tuple = ()) -> int:
     boot.gdb_port = free_port()
     runs = machine.start(boot)
-    log = boot.iso.with_name("console.log")
     reader = threading.Thread(target=keep_console, args=(runs, log), daemon=True)
     reader.start()
     # Ctrl-C is gdb's.

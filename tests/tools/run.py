@@ -12,9 +12,11 @@ import re
 import select
 import signal
 import sys
+import tempfile
 import termios
 import time
 import tty
+from pathlib import Path
 
 import debug
 import engines
@@ -187,15 +189,21 @@ def bridge(runs: machine.Machine, verdict: Verdict, silence: float) -> str:
 
 
 def run(options: variables.Options, engine: str, for_debug: bool) -> int:
-    script, modules = plan(options, engine)
+    """On an ISO of its own: several may run at a time."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    iso = media.make_iso(FOLDER / "run.iso", ELF, "; ".join(script), modules)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        return run_from(Path(folder), options, engine, for_debug)
+
+
+def run_from(folder: Path, options: variables.Options, engine: str, for_debug: bool) -> int:
+    script, modules = plan(options, engine)
+    iso = media.make_iso(folder / "run.iso", ELF, "; ".join(script), modules)
     boot = engines.Boot(engine, cpus=options.cpus, mem=options.mem, firmware=options.firmware,
                         iso=iso)
     print(f"run: {engine}, {options.cpus} CPUs, {options.mem} MiB: {'; '.join(script)}",
           flush=True)
     if for_debug:
-        return debug.run(boot, ELF)
+        return debug.run(boot, ELF, FOLDER / "console.log")
     # At a prompt, or with a debugger, silence is nobody's fault.
     silence = SILENCE_SECONDS if script and script[-1] == "quit" else 0
     if silence and any(command.split()[0] == "bench" for command in script):
