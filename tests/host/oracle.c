@@ -116,6 +116,21 @@ static void read_page(struct oracle *o, unsigned page, struct oracle_page *into)
 		into->words[actor] = word_in_memory(o, page, actor);
 }
 
+/*
+ * Who comes out says so and looks again: the harvester may have asked all to stop since, and taken
+ * him for parked as he was. Store before load, on both sides.
+ */
+static bool stands_still(struct oracle *o, atomic32_t *parked)
+{
+	if (!atomic_read(&o->stop)) {
+		atomic_xchg(parked, 0);
+		if (!atomic_read(&o->stop))
+			return false;
+	}
+	atomic_write(parked, 1);
+	return true;
+}
+
 /* ------------------------------------------------------------------ a writer */
 
 static unsigned page_of(const struct oracle *o, uint64_t address)
@@ -189,8 +204,7 @@ bool oracle_write(struct oracle_writer *w)
 	if (atomic_read(&o->over))
 		return false;
 	if (!w->on_its_way) {
-		atomic_write(&w->parked, atomic_read(&o->stop));
-		if (atomic_read(&w->parked) || waits_for_ring(w))
+		if (stands_still(o, &w->parked) || waits_for_ring(w))
 			return true;
 		draw_turn(w);
 		w->made = 0;
@@ -252,8 +266,7 @@ bool oracle_host(struct oracle *o, uint64_t now)
 {
 	if (atomic_read(&o->over))
 		return false;
-	atomic_write(&o->host_parked, atomic_read(&o->stop));
-	if (atomic_read(&o->host_parked))
+	if (stands_still(o, &o->host_parked))
 		return true;
 	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
 		(void)daemon_step(o->memory->host, kind, now);
@@ -363,7 +376,7 @@ bool oracle_harvest(struct oracle *o)
 		harvest(o);
 	if (!all_still) {
 		if (enough(o))
-			atomic_write(&o->stop, 1);
+			atomic_xchg(&o->stop, 1);
 		return true;
 	}
 	/* All of them once; on the way those that most is stored to. */
