@@ -125,24 +125,23 @@ static void reclaimer_keeps_the_watermark(void **state)
 /* ------------------------------------------------------------------ on a thread */
 
 static atomic32_t over;
+static atomic64_t ticks;	/* of the process: jobs that outrun it would leave it no page */
 
-static void *serve(void *argument)
+/* Serves all of the jobs as CPU 1, or backwards as CPU 2. */
+static void *serve(void *backwards)
 {
-	(void)argument;
-	port_set_cpu(1);
-	for (uint64_t now = 0; !atomic_read(&over); now++)
-		for (enum daemon_kind kind = 0; kind < DAEMONS; kind++)
-			daemon_step(arena.host, kind, now);
-	return NULL;
-}
+	port_set_cpu(backwards ? 2 : 1);
+	while (!atomic_read(&over)) {
+		bool any = false;
 
-static void *serve_other(void *argument)
-{
-	(void)argument;
-	port_set_cpu(2);
-	for (uint64_t now = 0; !atomic_read(&over); now++)
-		for (unsigned kind = DAEMONS; kind-- > 0;)
-			daemon_step(arena.host, (enum daemon_kind)kind, now);
+		for (unsigned i = 0; i < DAEMONS; i++) {
+			enum daemon_kind kind = backwards ? DAEMONS - 1 - i : i;
+
+			any |= daemon_step(arena.host, kind, atomic_read(&ticks));
+		}
+		if (!any)
+			port_relax();
+	}
 	return NULL;
 }
 
@@ -162,8 +161,10 @@ static void flusher_on_a_thread(void **state)
 		uint64_t steps = done().steps;
 
 		assert_int_equal(start(round % 3, 1 + round % 5), STATUS_OK);
-		while (done().steps < steps + 3)
+		while (done().steps < steps + 3) {
 			dirty_all(round * 1000);
+			atomic_add(&ticks, 1);
+		}
 		daemon_stop(arena.host, DAEMON_FLUSH);
 		steps = done().steps;
 
@@ -212,7 +213,19 @@ static void scanners(void **state)
 	ksm_stop(arena.host);
 }
 
-enum { OWN = 64, ROUNDS = 3000 };
+enum { OWN = 64, ROUNDS = 3000, ROUNDS_MAX = 1000 * ROUNDS };
+
+static bool all_stepped(uint64_t times)
+{
+	for (enum daemon_kind kind = 0; kind < DAEMONS; kind++) {
+		struct daemon_stats stats;
+
+		daemon_read_stats(arena.host, kind, &stats);
+		if (stats.steps < times)
+			return false;
+	}
+	return true;
+}
 
 /* Memory of a process under all of them at once: what it stores, it finds. */
 static void all_on_two_threads(void **state)
@@ -237,9 +250,9 @@ static void all_on_two_threads(void **state)
 		assert_int_equal(daemon_start(arena.host, kind, rate), STATUS_OK);
 	atomic_write(&over, 0);
 	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, i ? serve_other : serve, NULL),
-				 0);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+		assert_int_equal(pthread_create(&threads[i], NULL, serve,
+						i ? &threads[i] : NULL), 0);
+	for (unsigned i = 0; i < ROUNDS || (i < ROUNDS_MAX && !all_stepped(ROUNDS / 10)); i++) {
 		seed = seed * 6364136223846793005 + 1;
 		uint64_t page = seed >> 33 & (OWN - 1);
 
@@ -250,7 +263,9 @@ static void all_on_two_threads(void **state)
 		put(BASE + page * PAGE_SIZE, expected[page]);
 		first = i;
 		put(BASE + GIB + (i % PAGES) * PAGE_SIZE, first);
+		atomic_add(&ticks, 1);
 	}
+	assert_true(all_stepped(ROUNDS / 10));
 	atomic_write(&over, 1);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
