@@ -186,8 +186,10 @@ def cpus_table(figures: dict) -> list:
         engine, _, what = name.partition("_")
         if what == "cpus_ratio":
             one, two = (figures[f"{engine}_cpus_{n}_fast_fault"].value for n in (1, 2))
+            apart = figures[f"{engine}_cpus_ratio_apart"].value
             lines.append(f"faults without a lock, {engine}: one CPU, one in {one:.0f} ticks; two "
-                         f"CPUs, each one in {two:.0f}: {figure.value:.2f} times as many")
+                         f"CPUs, each one in {two:.0f}: {figure.value:.2f} times as many; "
+                         f"two of two VMs {apart:.2f} times")
     return lines + [""] if lines else []
 
 

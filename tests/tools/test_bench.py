@@ -88,8 +88,10 @@ class BenchTest(unittest.TestCase):
 
     def test_two_cpus(self):
         figures = {"qemu_cpus_1_fast_fault": figure(100), "qemu_cpus_2_fast_fault": figure(102),
-                   "qemu_cpus_ratio": figure(1.96)}
-        self.assertIn("1.96 times", bench.cpus_table(figures)[0])
+                   "qemu_cpus_ratio": figure(1.96), "qemu_cpus_ratio_apart": figure(1.99)}
+        line = bench.cpus_table(figures)[0]
+        self.assertIn("1.96 times as many", line)
+        self.assertIn("of two VMs 1.99 times", line)
 
     def test_payloads_are_judged(self):
         with tempfile.TemporaryDirectory() as folder:
