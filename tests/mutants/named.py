@@ -13,7 +13,7 @@ from reclaiming import RECLAIMING
 from sharing import SHARING
 
 FLUSH, FAULT, REGION = "unit/ept_flush:", "unit/ept_fault:", "unit/ept_region:"
-WAIT, SPTE, THREADS = "unit/ept_wait:", "unit/ept_spte:", "unit/ept_threads:"
+WAIT, SPTE = "unit/ept_wait:", "unit/ept_spte:"
 PAGE, SPACE = "unit/mm_page:", "unit/mm_space:"
 RACE, NOTIFIER = "unit/mm_race:", "unit/mm_notifier:"
 RECHECK = "if (notify_changed(ept, fault->sequence, plan->hva_start, plan->hva_end))"
