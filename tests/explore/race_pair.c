@@ -4,7 +4,7 @@
  * meets each other, itself too, and afterwards nothing is lost to anybody: not to the process, not
  * to the copy that the log keeps up to date, not to the file's store (I6).
  *
- * On request: `make explore T='pair_*'`; a part of them in `make test`.
+ * On request: `make explore T='pair_*'`, and in `make test`, a suite of its own.
  */
 #include "tests/explore/world.h"
 
